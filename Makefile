@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# make quickstart   build, render a data set, train, evaluate: the whole chain in minutes
+# make test         the quick tests          make check   the long ones
+# make bench        every operation against this machine's measured ceiling
+# make help         all targets
+
+.DEFAULT_GOAL := all
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+BUILD ?= build
+CC := gcc
+AR := gcc-ar
+PREFIX ?= /usr/local
+SANITIZE ?=
+JOBS := $(shell nproc)
+
+# ---- what has to be installed (Debian package names) ----
+DEPS_BUILD := gcc make pkg-config libc6-dev libfftw3-dev libdnnl-dev libjansson-dev libyaml-dev libcairo2-dev
+DEPS_TEST := libcriterion-dev
+DEPS_LINT := clang-format clang-tidy cppcheck shellcheck libomp-dev
+
+missing = $(shell for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || printf '%s ' $$p; done)
+
+# install_packages LIST: shows the command, then runs it as root or through sudo
+define install_packages
+	@need="$(call missing,$(1))"; \
+	if [ -n "$$need" ]; then \
+	  sudo=; if [ "$$(id -u)" != 0 ]; then sudo=sudo; fi; \
+	  echo "installing what is missing:"; \
+	  echo "  $$sudo apt-get install -y --no-install-recommends $$need"; \
+	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$need >/dev/null || \
+	  { echo "could not install: $$need; install them by hand and run make again" >&2; exit 1; }; \
+	fi
+endef
+
+# ---- flags ----
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wformat=2 \
+        -Wwrite-strings -Wundef -Wno-format-truncation
+CPPFLAGS := -Iinclude -I. -D_GNU_SOURCE
+CFLAGS := -std=gnu17 -O3 -g -fopenmp -fno-math-errno -fno-trapping-math -fPIC -ffp-contract=off $(WARN) $(SANITIZE)
+KERNEL_CFLAGS := $(CFLAGS) -ffp-contract=fast
+LIBS := $(shell pkg-config --libs fftw3f jansson yaml-0.1 cairo 2>/dev/null) -ldnnl -lm -ldl
+LDFLAGS := -fopenmp $(SANITIZE)
+GIT_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+
+ARCH := $(shell uname -m)
+ifeq ($(ARCH),x86_64)
+TIERS := v2 v3 v4
+else
+TIERS := base
+endif
+march_v2 := -march=x86-64-v2
+march_v3 := -march=x86-64-v3
+march_v4 := -march=x86-64-v4 -mprefer-vector-width=512
+march_base :=
+
+# ---- sources ----
+HOST_SRC := $(filter-out host/cli/main.c,$(wildcard host/*/*.c))
+TIER_SRC := $(filter-out kernels/cpu/backend.c kernels/cpu/fft.c,$(wildcard kernels/cpu/*.c))
+LIB_OBJ := $(HOST_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/kernels/cpu/backend.o $(BUILD)/obj/kernels/cpu/fft.o \
+           $(foreach t,$(TIERS),$(TIER_SRC:%.c=$(BUILD)/obj/%.$(t).o))
+TEST_SRC := $(wildcard tests/test_*.c)
+TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
+CASE_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/ref/*.c tests/cases/*.c))
+HEADERS := $(wildcard include/heimdall/*.h host/*/*.h kernels/*.h kernels/cpu/*.h tests/ref/*.h tests/cases/*.h bench/*.h)
+
+LIB := $(BUILD)/libheimdall.a
+BIN := $(BUILD)/heimdall
+
+.PHONY: all deps deps-test deps-lint quickstart test check bench lint format asan install clean help headers planted FORCE
+
+all: deps
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN)
+
+deps: ## install what the build needs
+	$(call install_packages,$(DEPS_BUILD))
+
+deps-test: deps
+	$(call install_packages,$(DEPS_TEST))
+
+deps-lint: deps-test
+	$(call install_packages,$(DEPS_LINT))
+
+# ---- compile ----
+# The stamp changes when the flags do, so that nothing is linked from objects of other flags.
+FLAGS_TEXT := $(CC) $(CPPFLAGS) $(CFLAGS) $(TIERS)
+$(BUILD)/flags: FORCE
+	@mkdir -p $(BUILD); echo '$(FLAGS_TEXT)' | cmp -s - $@ || echo '$(FLAGS_TEXT)' > $@
+
+$(BUILD)/commit: FORCE
+	@mkdir -p $(BUILD); echo '$(GIT_COMMIT)' | cmp -s - $@ || echo '$(GIT_COMMIT)' > $@
+
+define tier_rule
+$(BUILD)/obj/kernels/cpu/%.$(1).o: kernels/cpu/%.c $(BUILD)/flags
+	@mkdir -p $$(@D)
+	@echo '  CC $$< ($(1))'
+	@$(CC) $(CPPFLAGS) $(KERNEL_CFLAGS) $(march_$(1)) -DHD_TIER=$(1) -MMD -MP -c $$< -o $$@
+endef
+$(foreach t,$(TIERS),$(eval $(call tier_rule,$(t))))
+
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo '  CC $<'
+	@$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/obj/host/common/version.o: CPPFLAGS += -DHD_COMMIT='"$(GIT_COMMIT)"'
+$(BUILD)/obj/host/common/version.o: $(BUILD)/commit
+
+$(LIB): $(LIB_OBJ)
+	@rm -f $@
+	@$(AR) rcs $@ $^
+
+$(BIN): $(BUILD)/obj/host/cli/main.o $(LIB)
+	@echo '  LD $@'
+	@$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
+
+$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(CASE_OBJ) $(LIB)
+	@mkdir -p $(@D)
+	@echo '  LD $@'
+	@$(CC) $(LDFLAGS) $^ -lcriterion $(LIBS) -o $@
+
+$(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(CASE_OBJ) $(LIB)
+	@mkdir -p $(@D)
+	@echo '  LD $@'
+	@$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
+
+# ---- run ----
+quickstart: all ## render 1,500+ sessions, train, evaluate; under 10 minutes on 2 cores
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/bench/oracle
+	BUILD=$(BUILD) bench/quickstart.sh
+
+test: deps-test ## the quick tests
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(TEST_BIN) headers
+	BUILD=$(BUILD) tests/run.sh $(TEST_BIN)
+
+check: deps-test ## the long tests: planted faults, interruption and resume
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(TEST_BIN)
+	BUILD=$(BUILD) tests/check.sh
+
+bench: deps ## each operation: correct first, then its share of the measured ceiling
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/bench/ops
+	$(BUILD)/bench/ops $(BENCH_ARGS)
+
+asan: deps-test ## the quick tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" test
+
+# Every header compiles alone.
+headers: $(HEADERS:%=$(BUILD)/headers/%.ok)
+$(BUILD)/headers/%.ok: % $(BUILD)/flags
+	@mkdir -p $(@D)
+	@$(CC) $(CPPFLAGS) $(CFLAGS) -x c -fsyntax-only -include $< /dev/null && touch $@
+
+C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
+SH_FILES = $(shell git ls-files --cached --others --exclude-standard '*.sh') .ci/run
+lint: deps-lint ## clang-format, clang-tidy, cppcheck, shellcheck
+	clang-format --dry-run -Werror $(C_FILES)
+	shellcheck $(SH_FILES)
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
+	  --suppress=missingIncludeSystem --suppress=unknownMacro -j$(JOBS) -Iinclude -I. -DHD_TIER=v3 host kernels bench
+	printf '%s\n' $(filter-out tests/%,$(filter %.c,$(C_FILES))) | \
+	  xargs -P$(JOBS) -n4 -I{} clang-tidy --quiet {} -- $(CPPFLAGS) -std=gnu17 -fopenmp -DHD_TIER=v3 -march=x86-64-v3 2>&1 | \
+	  { grep -v -E 'warnings? generated|^Suppressed|^Use -header-filter' || true; } | tee $(BUILD)/clang-tidy.log
+	@! grep -q -E 'warning:|error:' $(BUILD)/clang-tidy.log
+	@echo "lint: clean"
+
+format: deps-lint ## rewrite the sources in house format
+	clang-format -i $(C_FILES)
+
+install: all ## install the program under PREFIX (default /usr/local)
+	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/heimdall
+	install -D -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib/libheimdall.a
+	install -d $(DESTDIR)$(PREFIX)/include/heimdall
+	install -m 644 include/heimdall/*.h $(DESTDIR)$(PREFIX)/include/heimdall/
+
+clean: ## remove everything that was built
+	rm -rf $(BUILD)
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+-include $(shell find $(BUILD) -name '*.d' -not -path '*/asan/*' 2>/dev/null)

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The subcommands: one file each. Results go to stdout, everything else to stderr. */
+#ifndef HD_CLI_CLI_H
+#define HD_CLI_CLI_H
+
+#include "heimdall/settings.h"
+
+hd_status hd_cli_train(const hd_settings *settings, const char **files, int count);
+hd_status hd_cli_eval(const hd_settings *settings, const char **files, int count);
+hd_status hd_cli_predict(const hd_settings *settings, const char **files, int count);
+hd_status hd_cli_synth(const hd_settings *settings, const char **files, int count);
+hd_status hd_cli_features(const hd_settings *settings, const char **files, int count);
+
+#endif

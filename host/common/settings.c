@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The settings table: defaults, checked assignment, flags, environment, help, dump. */
+#include "host/common/settings_table.h"
+
+#include <errno.h>
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/common/memory.h"
+
+extern char **environ;
+
+const hd_setting hd_setting_table[HD_SETTING_COUNT] = {
+#define HD_SETTING(group, key, type, def, low, high, unit, commands, help) \
+	{#group, #key, HD_KIND_##type, offsetof(hd_settings, key), low, high, NULL, unit, commands, help},
+#define HD_CHOICE(group, key, def, choices, commands, help) \
+	{#group, #key, HD_KIND_CHOICE, offsetof(hd_settings, key), 0, 0, choices, "", commands, help},
+#include "heimdall/settings.def"
+#undef HD_SETTING
+#undef HD_CHOICE
+};
+
+static const struct {
+	const char *alias, *key;
+} aliases[] = {{"lr", "learning_rate"}, {"val_split", "validation_split"}, {"data", "data_dir"}, {"batch", "batch_size"},
+	{"size", "backbone_size"}};
+
+#define ENVIRONMENT_PREFIX "HEIMDALL_"
+#define NAME_BYTES 64
+#define HELP_COLUMNS 80
+
+static hd_status default_INT(hd_settings *s, size_t offset, int64_t value)
+{
+	memcpy((char *)s + offset, &value, sizeof value);
+	return HD_OK;
+}
+
+static hd_status default_FLOAT(hd_settings *s, size_t offset, double value)
+{
+	memcpy((char *)s + offset, &value, sizeof value);
+	return HD_OK;
+}
+
+static hd_status default_BOOL(hd_settings *s, size_t offset, bool value)
+{
+	memcpy((char *)s + offset, &value, sizeof value);
+	return HD_OK;
+}
+
+static hd_status default_TEXT(hd_settings *s, size_t offset, const char *value)
+{
+	return hd_strdup((char **)(void *)((char *)s + offset), value);
+}
+
+hd_status hd_settings_init(hd_settings *settings)
+{
+	hd_status st = HD_OK;
+	*settings = (hd_settings){0};
+#define HD_SETTING(group, key, type, def, low, high, unit, commands, help) \
+	HD_TRY(default_##type(settings, offsetof(hd_settings, key), def));
+#define HD_CHOICE(group, key, def, choices, commands, help) HD_TRY(default_TEXT(settings, offsetof(hd_settings, key), def));
+#include "heimdall/settings.def"
+#undef HD_SETTING
+#undef HD_CHOICE
+done:
+	return st;
+}
+
+static char **text_of(hd_settings *s, const hd_setting *row)
+{
+	return (char **)(void *)((char *)s + row->offset);
+}
+
+void hd_settings_free(hd_settings *settings)
+{
+	if (!settings)
+		return;
+	for (int i = 0; i < HD_SETTING_COUNT; i++)
+		if (hd_setting_table[i].kind == HD_KIND_TEXT || hd_setting_table[i].kind == HD_KIND_CHOICE)
+			free(*text_of(settings, &hd_setting_table[i]));
+	*settings = (hd_settings){0};
+}
+
+/* ---- names ---- */
+
+/* Optimal string alignment distance (Damerau 1964: swaps count once), of names up to NAME_BYTES. */
+static int name_distance(const char *a, const char *b)
+{
+	int la = (int)strnlen(a, NAME_BYTES - 1), lb = (int)strnlen(b, NAME_BYTES - 1);
+	int d[NAME_BYTES][NAME_BYTES];
+	for (int i = 0; i <= la; i++)
+		d[i][0] = i;
+	for (int j = 0; j <= lb; j++)
+		d[0][j] = j;
+	for (int i = 1; i <= la; i++) {
+		for (int j = 1; j <= lb; j++) {
+			int best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+			if (d[i - 1][j] + 1 < best)
+				best = d[i - 1][j] + 1;
+			if (d[i][j - 1] + 1 < best)
+				best = d[i][j - 1] + 1;
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best)
+				best = d[i - 2][j - 2] + 1;
+			d[i][j] = best;
+		}
+	}
+	return d[la][lb];
+}
+
+const char *hd_nearest_name(const char *name, const char *const *names, size_t count)
+{
+	const char *nearest = NULL;
+	int best = (int)strlen(name) / 3 + 2;
+	for (size_t i = 0; i < count; i++) {
+		int distance = name_distance(name, names[i]);
+		if (distance < best) {
+			best = distance;
+			nearest = names[i];
+		}
+	}
+	return nearest;
+}
+
+static const char *nearest_key(const char *name)
+{
+	const char *names[HD_SETTING_COUNT];
+	for (int i = 0; i < HD_SETTING_COUNT; i++)
+		names[i] = hd_setting_table[i].key;
+	return hd_nearest_name(name, names, HD_SETTING_COUNT);
+}
+
+int hd_setting_find(const char *name)
+{
+	char key[NAME_BYTES];
+	size_t n = 0;
+	for (; name[n] && n < sizeof key - 1; n++)
+		key[n] = name[n] == '-' ? '_' : name[n];
+	key[n] = 0;
+	if (name[n])
+		return -1;
+	for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
+		if (!strcmp(aliases[i].alias, key))
+			snprintf(key, sizeof key, "%s", aliases[i].key);
+	for (int i = 0; i < HD_SETTING_COUNT; i++)
+		if (!strcmp(hd_setting_table[i].key, key))
+			return i;
+	return -1;
+}
+
+/* ---- assignment ---- */
+
+static hd_status bad_range(const hd_setting *row, const char *value, const char *origin)
+{
+	return hd_fail(HD_E_USAGE, "%s: %s: %s is out of range %.10g .. %.10g%s%s", origin, row->key, value, row->low, row->high,
+		row->unit[0] ? " " : "", row->unit);
+}
+
+static hd_status set_int(hd_settings *s, const hd_setting *row, const char *value, const char *origin)
+{
+	char *end;
+	errno = 0;
+	long long number = strtoll(value, &end, 10);
+	if (end == value || *end || errno == EINVAL)
+		return hd_fail(HD_E_USAGE, "%s: %s: '%s' is not a whole number", origin, row->key, value);
+	if (errno || (double)number < row->low || (double)number > row->high)
+		return bad_range(row, value, origin);
+	return default_INT(s, row->offset, number);
+}
+
+static hd_status set_float(hd_settings *s, const hd_setting *row, const char *value, const char *origin)
+{
+	char *end;
+	double number = strtod(value, &end);
+	if (end == value || *end || !isfinite(number) || strpbrk(value, "xXpP"))
+		return hd_fail(HD_E_USAGE, "%s: %s: '%s' is not a number", origin, row->key, value);
+	if (number < row->low || number > row->high)
+		return bad_range(row, value, origin);
+	return default_FLOAT(s, row->offset, number);
+}
+
+static hd_status set_bool(hd_settings *s, const hd_setting *row, const char *value, const char *origin)
+{
+	static const char *const words[] = {"false", "no", "off", "0", "true", "yes", "on", "1"};
+	for (int i = 0; i < 8; i++)
+		if (!strcasecmp(value, words[i]))
+			return default_BOOL(s, row->offset, i >= 4);
+	return hd_fail(HD_E_USAGE, "%s: %s: '%s' is neither true nor false", origin, row->key, value);
+}
+
+static int choice_position(const char *choices, const char *value)
+{
+	size_t length = strlen(value);
+	int position = 0;
+	for (const char *at = choices; at; position++) {
+		size_t span = strcspn(at, "|");
+		if (span == length && !strncmp(at, value, length))
+			return position;
+		at = at[span] ? at + span + 1 : NULL;
+	}
+	return -1;
+}
+
+static hd_status set_text(hd_settings *s, const hd_setting *row, const char *value, const char *origin)
+{
+	char *copy;
+	if (row->choices && choice_position(row->choices, value) < 0)
+		return hd_fail(HD_E_USAGE, "%s: %s: '%s' is none of %s", origin, row->key, value, row->choices);
+	hd_status st = hd_strdup(&copy, value);
+	if (st != HD_OK)
+		return st;
+	free(*text_of(s, row));
+	*text_of(s, row) = copy;
+	return HD_OK;
+}
+
+hd_status hd_settings_set(hd_settings *settings, const char *key, const char *value, const char *origin)
+{
+	int index = hd_setting_find(key);
+	if (index < 0) {
+		const char *near = nearest_key(key);
+		return hd_fail(HD_E_USAGE, "%s: unknown setting '%s'%s%s%s", origin, key, near ? "; did you mean '" : "",
+			near ? near : "", near ? "'?" : "");
+	}
+	const hd_setting *row = &hd_setting_table[index];
+	static hd_status (*const setters[])(hd_settings *, const hd_setting *, const char *, const char *) = {
+		[HD_KIND_INT] = set_int, [HD_KIND_FLOAT] = set_float, [HD_KIND_BOOL] = set_bool, [HD_KIND_TEXT] = set_text,
+		[HD_KIND_CHOICE] = set_text};
+	hd_status st = setters[row->kind](settings, row, value, origin);
+	if (st == HD_OK)
+		settings->given[index] = true;
+	return st;
+}
+
+int hd_settings_choice(const char *key, const char *value)
+{
+	int index = hd_setting_find(key);
+	return index < 0 || !hd_setting_table[index].choices ? -1 : choice_position(hd_setting_table[index].choices, value);
+}
+
+hd_status hd_settings_check(const hd_settings *s)
+{
+	double top = s->f_max > 0 ? s->f_max : s->sample_rate / 2;
+	if (s->validation_split + s->test_split >= 1)
+		return hd_fail(HD_E_USAGE, "validation_split %g and test_split %g leave nothing to train on", s->validation_split,
+			s->test_split);
+	if (s->f_min >= top || top > s->sample_rate / 2)
+		return hd_fail(HD_E_USAGE, "f_min %g Hz and f_max %g Hz must rise and stay within half the sample_rate of %g Hz",
+			s->f_min, top, s->sample_rate);
+	if (s->hop_length > s->n_fft)
+		return hd_fail(HD_E_USAGE, "hop_length %lld is longer than n_fft %lld: samples would be skipped",
+			(long long)s->hop_length, (long long)s->n_fft);
+	if (s->n_fft % 2)
+		return hd_fail(HD_E_USAGE, "n_fft %lld must be even", (long long)s->n_fft);
+	if (s->voice_share + s->tone_share > 1)
+		return hd_fail(HD_E_USAGE, "voice_share %g and tone_share %g are more than 1 together", s->voice_share,
+			s->tone_share);
+	if (s->uncertainty_max > 0 && s->uncertainty_max <= s->uncertainty_min)
+		return hd_fail(HD_E_USAGE, "uncertainty_max %g m must be above uncertainty_min %g m", s->uncertainty_max,
+			s->uncertainty_min);
+	return HD_OK;
+}
+
+/* ---- environment and flags ---- */
+
+hd_status hd_settings_read_environment(hd_settings *settings)
+{
+	size_t prefix = strlen(ENVIRONMENT_PREFIX);
+	for (char **entry = environ; entry && *entry; entry++) {
+		char name[NAME_BYTES], key[NAME_BYTES];
+		size_t length = strcspn(*entry, "=");
+		if (strncmp(*entry, ENVIRONMENT_PREFIX, prefix) != 0 || length >= sizeof name)
+			continue;
+		snprintf(name, sizeof name, "%.*s", (int)length, *entry);
+		if (!strcmp(name, "HEIMDALL_CPU_TIER"))
+			continue;
+		for (size_t i = 0; i <= length - prefix; i++) {
+			char c = name[prefix + i];
+			key[i] = (char)(c >= 'A' && c <= 'Z' ? c + 'a' - 'A' : c);
+		}
+		hd_status st = hd_settings_set(settings, key, *entry + length + 1, name);
+		if (st != HD_OK)
+			return st;
+	}
+	return HD_OK;
+}
+
+static const struct {
+	char letter;
+	const char *name;
+} commands[] = {{'T', "train"}, {'E', "eval"}, {'P', "predict"}, {'S', "synth"}, {'F', "features"}};
+
+static hd_status wrong_command(const hd_setting *row, const char *flag, char command)
+{
+	char owners[64] = "";
+	const char *here = "";
+	for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+		if (commands[i].letter == command)
+			here = commands[i].name;
+		if (strchr(row->commands, commands[i].letter)) {
+			strncat(owners, owners[0] ? ", " : "", sizeof owners - strlen(owners) - 1);
+			strncat(owners, commands[i].name, sizeof owners - strlen(owners) - 1);
+		}
+	}
+	return hd_fail(HD_E_USAGE, "%s: belongs to %s, not to %s", flag, owners, here);
+}
+
+/* One "--name[=value]" at argv[*at]; moves *at over a value taken from the next word. */
+static hd_status read_flag(hd_settings *s, char command, int argc, char **argv, int *at)
+{
+	char flag[NAME_BYTES + 2];
+	const char *word = argv[*at], *equals = strchr(word, '=');
+	snprintf(flag, sizeof flag, "%.*s", (int)(equals ? equals - word : (long)strlen(word)), word);
+	const char *name = flag + 2;
+	int index = hd_setting_find(name);
+	bool negated = index < 0 && !equals && (!strncmp(name, "no-", 3) || !strncmp(name, "no_", 3));
+	if (negated)
+		index = hd_setting_find(name + 3);
+	if (index < 0 || (negated && hd_setting_table[index].kind != HD_KIND_BOOL)) {
+		const char *near = nearest_key(name);
+		return hd_fail(HD_E_USAGE, "%s: unknown setting%s%s%s", flag, near ? "; did you mean --" : "", near ? near : "",
+			near ? "?" : "");
+	}
+	const hd_setting *row = &hd_setting_table[index];
+	if (!strchr(row->commands, command))
+		return wrong_command(row, flag, command);
+	if (equals)
+		return hd_settings_set(s, row->key, equals + 1, flag);
+	if (row->kind == HD_KIND_BOOL)
+		return hd_settings_set(s, row->key, negated ? "false" : "true", flag);
+	if (*at + 1 >= argc)
+		return hd_fail(HD_E_USAGE, "%s: needs a value", flag);
+	return hd_settings_set(s, row->key, argv[++*at], flag);
+}
+
+/* Whether argv[at] is --config; *path is its file, *words how many words it takes. */
+static bool config_flag(int argc, char **argv, int at, const char **path, int *words)
+{
+	*path = NULL;
+	*words = 1;
+	if (!strncmp(argv[at], "--config=", 9)) {
+		*path = argv[at] + 9;
+		return true;
+	}
+	if (strcmp(argv[at], "--config") != 0)
+		return false;
+	if (at + 1 < argc) {
+		*path = argv[at + 1];
+		*words = 2;
+	}
+	return true;
+}
+
+static hd_status read_config_files(hd_settings *settings, int argc, char **argv)
+{
+	const char *path;
+	int words;
+	for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		if (!config_flag(argc, argv, i, &path, &words))
+			continue;
+		if (!path)
+			return hd_fail(HD_E_USAGE, "--config: needs a file");
+		hd_status st = hd_settings_read_yaml(settings, path);
+		if (st != HD_OK)
+			return st;
+		i += words - 1;
+	}
+	return HD_OK;
+}
+
+hd_status hd_settings_read_arguments(hd_settings *settings, char command, int argc, char **argv, const char **positional,
+	int max_positional, int *positional_count, bool *help)
+{
+	hd_status st;
+	bool only_positional = false;
+	*help = false;
+	*positional_count = 0;
+	HD_TRY(read_config_files(settings, argc, argv));
+	HD_TRY(hd_settings_read_environment(settings));
+	for (int i = 0; i < argc; i++) {
+		const char *path;
+		int words;
+		if (!only_positional && !strcmp(argv[i], "--")) {
+			only_positional = true;
+		} else if (!only_positional && (!strcmp(argv[i], "-h") || !strcmp(argv[i], "--help"))) {
+			*help = true;
+		} else if (!only_positional && config_flag(argc, argv, i, &path, &words)) {
+			i += words - 1;
+		} else if (!only_positional && !strncmp(argv[i], "--", 2)) {
+			HD_TRY(read_flag(settings, command, argc, argv, &i));
+		} else if (!only_positional && argv[i][0] == '-' && argv[i][1]) {
+			st = hd_fail(HD_E_USAGE, "%s: unknown flag; settings are written --name", argv[i]);
+			goto done;
+		} else if (*positional_count >= max_positional) {
+			st = hd_fail(HD_E_USAGE, "'%s': what is this? Settings are written --name value", argv[i]);
+			goto done;
+		} else {
+			positional[(*positional_count)++] = argv[i];
+		}
+	}
+done:
+	return st;
+}
+
+/* ---- help, dump, inheritance ---- */
+
+static void value_text(char *text, size_t bytes, const hd_settings *s, const hd_setting *row)
+{
+	const char *at = (const char *)s + row->offset;
+	switch (row->kind) {
+	case HD_KIND_INT:
+		snprintf(text, bytes, "%lld", (long long)*(const int64_t *)(const void *)at);
+		break;
+	case HD_KIND_FLOAT: {
+		/* the fewest digits that read back to the same number */
+		double v = *(const double *)(const void *)at;
+		for (int digits = 6; digits <= 17; digits++) {
+			snprintf(text, bytes, "%.*g", digits, v);
+			if (strtod(text, NULL) == v)
+				break;
+		}
+		break;
+	}
+	case HD_KIND_BOOL:
+		snprintf(text, bytes, "%s", *(const bool *)(const void *)at ? "true" : "false");
+		break;
+	default:
+		snprintf(text, bytes, "%s", *(char *const *)(const void *)at);
+	}
+}
+
+void hd_settings_help(FILE *to, char command)
+{
+	hd_settings defaults;
+	const char *group = "";
+	if (hd_settings_init(&defaults) != HD_OK)
+		return;
+	for (int i = 0; i < HD_SETTING_COUNT; i++) {
+		const hd_setting *row = &hd_setting_table[i];
+		char left[NAME_BYTES], value[256];
+		if (!strchr(row->commands, command))
+			continue;
+		if (strcmp(group, row->group) != 0)
+			fprintf(to, "\n%s:\n", row->group);
+		group = row->group;
+		value_text(value, sizeof value, &defaults, row);
+		snprintf(left, sizeof left, "--%s %s", row->key, row->kind == HD_KIND_BOOL ? "" : value);
+		fprintf(to, "  %-32s %s%s%s%s%s\n", left, row->help, row->unit[0] ? " [" : "", row->unit, row->unit[0] ? "]" : "",
+			row->kind == HD_KIND_BOOL && !strcmp(value, "true") ? " (on; --no-... turns off)" : "");
+		if (row->choices)
+			fprintf(to, "  %-32s %s\n", "", row->choices);
+	}
+	fprintf(to, "\n  %-32s %s\n", "--config FILE", "YAML file with any of these settings");
+	hd_settings_free(&defaults);
+}
+
+/* YAML double-quoted text. */
+static void put_quoted(FILE *to, const char *text)
+{
+	fputc('"', to);
+	for (; *text; text++) {
+		if (*text == '"' || *text == '\\')
+			fprintf(to, "\\%c", *text);
+		else if ((unsigned char)*text < 32)
+			fprintf(to, "\\x%02x", *text);
+		else
+			fputc(*text, to);
+	}
+	fputc('"', to);
+}
+
+hd_status hd_settings_dump(const hd_settings *settings, char **out_yaml)
+{
+	size_t bytes;
+	const char *group = "";
+	*out_yaml = NULL;
+	FILE *to = open_memstream(out_yaml, &bytes);
+	if (!to)
+		return hd_fail(HD_E_MEMORY, "out of host memory for the settings");
+	for (int i = 0; i < HD_SETTING_COUNT; i++) {
+		const hd_setting *row = &hd_setting_table[i];
+		char value[64];
+		if (strcmp(group, row->group) != 0)
+			fprintf(to, "%s:\n", row->group);
+		group = row->group;
+		fprintf(to, "  %s: ", row->key);
+		if (row->kind == HD_KIND_TEXT) {
+			put_quoted(to, *(char *const *)(const void *)((const char *)settings + row->offset));
+		} else {
+			value_text(value, sizeof value, settings, row);
+			fputs(value, to);
+		}
+		fputc('\n', to);
+	}
+	return fclose(to) == 0 ? HD_OK : hd_fail(HD_E_MEMORY, "out of host memory for the settings");
+}
+
+hd_status hd_settings_inherit(hd_settings *settings, const hd_settings *recorded, char **out_differences)
+{
+	hd_status st = HD_OK;
+	char *list = NULL;
+	*out_differences = NULL;
+	for (int i = 0; i < HD_SETTING_COUNT; i++) {
+		const hd_setting *row = &hd_setting_table[i];
+		char mine[1024], theirs[1024];
+		value_text(mine, sizeof mine, settings, row);
+		value_text(theirs, sizeof theirs, recorded, row);
+		if (!strcmp(mine, theirs))
+			continue;
+		if (!settings->given[i]) {
+			HD_TRY(hd_settings_set(settings, row->key, theirs, "checkpoint"));
+			settings->given[i] = false;
+			continue;
+		}
+		char *longer;
+		HD_TRY(hd_sprintf(&longer, "%s%s%s %s -> %s", list ? list : "", list ? ", " : "", row->key, theirs, mine));
+		free(list);
+		list = longer;
+	}
+	*out_differences = list;
+	list = NULL;
+done:
+	free(list);
+	return st;
+}

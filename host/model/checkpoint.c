@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "heimdall/checkpoint.h"
+
+#include <dirent.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/common/memory.h"
+#include "host/common/version.h"
+
+#define JSON_FLAGS (JSON_COMPACT | JSON_REAL_PRECISION(17))
+
+void hd_data_card_free(hd_data_card *card)
+{
+	if (!card)
+		return;
+	free(card->rstd);
+	free(card->mean);
+	free(card->receivers);
+	*card = (hd_data_card){0};
+}
+
+void hd_train_state_free(hd_train_state *state)
+{
+	if (!state)
+		return;
+	for (size_t i = 0; i < state->top_count; i++)
+		free(state->top[i].path);
+	free(state->top);
+	*state = (hd_train_state){0};
+}
+
+hd_status hd_model_config_from(hd_model_config *out, const hd_settings *settings, const hd_data_card *card, int batch)
+{
+	const hd_backbone *backbone = hd_backbone_find(settings->backbone_size);
+	if (!backbone)
+		return hd_fail(HD_E_USAGE, "backbone_size: no size '%s'", settings->backbone_size);
+	*out = (hd_model_config){
+		.backbone = *backbone,
+		.channels = card->channels,
+		.height = (int)settings->n_mels,
+		.width = (int)settings->frames,
+		.batch = batch,
+		.dropout = (float)settings->dropout_rate,
+		.sigma_min = (float)(card->sigma_min_m / card->frame.scale_m),
+		.sigma_max = (float)(card->sigma_max_m / card->frame.scale_m),
+	};
+	return HD_OK;
+}
+
+/* ---- metadata ---- */
+
+static json_t *floats_json(const float *values, int n)
+{
+	json_t *array = json_array();
+	for (int i = 0; values && i < n; i++)
+		json_array_append_new(array, json_real((double)values[i]));
+	return array;
+}
+
+static json_t *card_json(const hd_data_card *c)
+{
+	return json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:i, s:o, s:o}", "receivers", c->receivers, "channels",
+		c->channels, "origin_latitude_deg", c->frame.origin_latitude_deg, "origin_longitude_deg",
+		c->frame.origin_longitude_deg, "scale_m", c->frame.scale_m, "centre_latitude_deg", c->centre_latitude_deg,
+		"centre_longitude_deg", c->centre_longitude_deg, "sigma_min_m", c->sigma_min_m, "sigma_max_m", c->sigma_max_m,
+		"n_mels", c->n_mels, "mean", floats_json(c->mean, c->n_mels), "rstd", floats_json(c->rstd, c->n_mels));
+}
+
+static json_t *state_json(const hd_train_state *s)
+{
+	json_t *top = json_array();
+	for (size_t i = 0; i < s->top_count; i++)
+		json_array_append_new(top, json_pack("[s, f]", s->top[i].path, s->top[i].val_loss));
+	/* JSON has no infinity: null stands for "none yet" */
+	json_t *best = isfinite(s->best_loss) ? json_real(s->best_loss) : json_null();
+	return json_pack("{s:I, s:I, s:I, s:o, s:I, s:I, s:[f,f,f,f], s:b, s:o}", "epoch", (json_int_t)s->epoch, "step",
+		(json_int_t)s->step, "global_step", (json_int_t)s->global_step, "best_loss", best, "best_epoch",
+		(json_int_t)s->best_epoch, "bad_epochs", (json_int_t)s->bad_epochs, "sums", s->sums[0], s->sums[1], s->sums[2],
+		s->sums[3], "finished", s->finished, "top", top);
+}
+
+static json_t *runtime_json(const hd_backend *b)
+{
+	return json_pack("{s:s, s:s, s:s, s:s, s:i}", "version", hd_version, "commit", hd_commit, "backend", b->name, "tier",
+		b->tier, "threads", b->threads);
+}
+
+static hd_status add_json(hd_metadata *to, const char *key, json_t *value)
+{
+	to->key = (char *)key;
+	to->value = value ? json_dumps(value, JSON_FLAGS) : NULL;
+	json_decref(value);
+	return to->value ? HD_OK : hd_fail(HD_E_MEMORY, "out of host memory for the metadata '%s'", key);
+}
+
+enum { META_FORMAT, META_CONFIG, META_CARD, META_STATE, META_RUNTIME, META_COUNT };
+static const char *const meta_keys[META_COUNT] = {"format", "config", "data", "state", "runtime"};
+
+static hd_status make_metadata(hd_metadata *meta, const hd_backend *backend, const hd_settings *settings,
+	const hd_data_card *card, const hd_train_state *state)
+{
+	hd_status st;
+	char *yaml = NULL;
+	HD_TRY(hd_settings_dump(settings, &yaml));
+	HD_TRY(add_json(&meta[META_FORMAT], meta_keys[META_FORMAT], json_integer(HD_CHECKPOINT_FORMAT)));
+	HD_TRY(add_json(&meta[META_CARD], meta_keys[META_CARD], card_json(card)));
+	HD_TRY(add_json(&meta[META_STATE], meta_keys[META_STATE], state_json(state)));
+	HD_TRY(add_json(&meta[META_RUNTIME], meta_keys[META_RUNTIME], runtime_json(backend)));
+	meta[META_CONFIG] = (hd_metadata){.key = (char *)meta_keys[META_CONFIG], .value = yaml};
+	yaml = NULL;
+done:
+	free(yaml);
+	return st;
+}
+
+/* ---- writing ---- */
+
+static const struct {
+	hd_flat flat;
+	const char *prefix;
+} saved[] = {{HD_FLAT_WEIGHTS, ""}, {HD_FLAT_MOMENT1, "exp_avg."}, {HD_FLAT_MOMENT2, "exp_avg_sq."}};
+
+static hd_status gather_tensor(hd_tensor *t, const hd_model *model, int which, int parameter)
+{
+	hd_status st;
+	int count;
+	float *values = NULL;
+	const hd_parameter *p = &hd_model_parameters(model, &count)[parameter];
+	HD_TRY(hd_alloc(&values, (size_t)p->size, sizeof(float)));
+	HD_TRY(hd_model_read(model, saved[which].flat, parameter, values));
+	HD_TRY(hd_sprintf(&t->name, "%s%s", saved[which].prefix, p->name));
+	t->dtype = HD_F32;
+	t->ndim = p->ndim;
+	memcpy(t->shape, p->shape, sizeof p->shape);
+	t->bytes = (size_t)p->size * sizeof(float);
+	t->data = values;
+	values = NULL;
+done:
+	free(values);
+	return st;
+}
+
+hd_status hd_checkpoint_save(const char *path, const hd_model *model, const hd_backend *backend, const hd_settings *settings,
+	const hd_data_card *card, const hd_train_state *state, bool with_state)
+{
+	hd_status st;
+	int count;
+	hd_model_parameters(model, &count);
+	int kinds = with_state ? 3 : 1;
+	hd_tensor *tensors = NULL;
+	hd_metadata meta[META_COUNT] = {{0}};
+	HD_TRY(hd_alloc(&tensors, (size_t)(count * kinds), sizeof *tensors));
+	for (int k = 0; k < kinds; k++)
+		for (int p = 0; p < count; p++)
+			HD_TRY(gather_tensor(&tensors[k * count + p], model, k, p));
+	HD_TRY(make_metadata(meta, backend, settings, card, state));
+	HD_TRY(hd_safetensors_write(path, tensors, (size_t)(count * kinds), meta, META_COUNT));
+done:
+	for (int i = 0; i < META_COUNT; i++)
+		free(meta[i].value);
+	for (int i = 0; tensors && i < count * kinds; i++) {
+		free((void *)tensors[i].data);
+		free(tensors[i].name);
+	}
+	free(tensors);
+	return st;
+}
+
+/* ---- reading ---- */
+
+static hd_status read_floats(float **out, const json_t *array, int n)
+{
+	if (json_array_size(array) == 0)
+		return HD_OK;
+	if (json_array_size(array) != (size_t)n)
+		return hd_fail(HD_E_DATA, "metadata 'data': statistics of %zu bands, want %d", json_array_size(array), n);
+	hd_status st = hd_alloc(out, (size_t)n, sizeof(float));
+	for (int i = 0; st == HD_OK && i < n; i++)
+		(*out)[i] = (float)json_number_value(json_array_get(array, (size_t)i));
+	return st;
+}
+
+static hd_status read_card(hd_data_card *c, json_t *json)
+{
+	hd_status st;
+	json_t *mean, *rstd;
+	const char *receivers;
+	json_error_t error;
+	if (json_unpack_ex(json, &error, 0, "{s:s, s:i, s:F, s:F, s:F, s:F, s:F, s:F, s:F, s:i, s:o, s:o}", "receivers",
+		    &receivers, "channels", &c->channels, "origin_latitude_deg", &c->frame.origin_latitude_deg,
+		    "origin_longitude_deg", &c->frame.origin_longitude_deg, "scale_m", &c->frame.scale_m, "centre_latitude_deg",
+		    &c->centre_latitude_deg, "centre_longitude_deg", &c->centre_longitude_deg, "sigma_min_m", &c->sigma_min_m,
+		    "sigma_max_m", &c->sigma_max_m, "n_mels", &c->n_mels, "mean", &mean, "rstd", &rstd))
+		return hd_fail(HD_E_DATA, "metadata 'data': %s", error.text);
+	HD_TRY(hd_strdup(&c->receivers, receivers));
+	HD_TRY(read_floats(&c->mean, mean, c->n_mels));
+	HD_TRY(read_floats(&c->rstd, rstd, c->n_mels));
+done:
+	return st;
+}
+
+static hd_status read_state(hd_train_state *s, json_t *json)
+{
+	json_t *best, *top;
+	json_error_t error;
+	json_int_t epoch, step, global_step, best_epoch, bad_epochs;
+	int finished;
+	if (json_unpack_ex(json, &error, 0, "{s:I, s:I, s:I, s:o, s:I, s:I, s:[FFFF], s:b, s:o}", "epoch", &epoch, "step", &step,
+		    "global_step", &global_step, "best_loss", &best, "best_epoch", &best_epoch, "bad_epochs", &bad_epochs,
+		    "sums", &s->sums[0], &s->sums[1], &s->sums[2], &s->sums[3], "finished", &finished, "top", &top))
+		return hd_fail(HD_E_DATA, "metadata 'state': %s", error.text);
+	s->epoch = epoch;
+	s->step = step;
+	s->global_step = global_step;
+	s->best_loss = json_is_null(best) ? INFINITY : json_number_value(best);
+	s->best_epoch = best_epoch;
+	s->bad_epochs = bad_epochs;
+	s->finished = finished != 0;
+	size_t i;
+	json_t *row;
+	json_array_foreach(top, i, row)
+	{
+		hd_status st = hd_grow(&s->top, &s->top_capacity, i + 1, sizeof *s->top);
+		if (st == HD_OK)
+			st = hd_strdup(&s->top[i].path, json_string_value(json_array_get(row, 0)));
+		if (st != HD_OK)
+			return st;
+		s->top[i].val_loss = json_number_value(json_array_get(row, 1));
+		s->top_count = i + 1;
+	}
+	return HD_OK;
+}
+
+static hd_status load_json(json_t **out, const hd_safetensors *file, const char *key)
+{
+	const char *text = hd_safetensors_metadata(file, key);
+	json_error_t error;
+	if (!text)
+		return hd_fail(HD_E_DATA, "no metadata '%s': not a checkpoint of this program", key);
+	*out = json_loads(text, JSON_DECODE_ANY, &error);
+	return *out ? HD_OK : hd_fail(HD_E_DATA, "metadata '%s': %s", key, error.text);
+}
+
+/* The recorded settings: defaults, then the dump line by line through the same checks as a file. */
+static hd_status read_settings(hd_settings *settings, const hd_safetensors *file)
+{
+	const char *yaml = hd_safetensors_metadata(file, meta_keys[META_CONFIG]);
+	if (!yaml)
+		return hd_fail(HD_E_DATA, "no metadata 'config': not a checkpoint of this program");
+	hd_status st = hd_settings_init(settings);
+	return st == HD_OK ? hd_settings_read_yaml_text(settings, yaml, "config") : st;
+}
+
+static hd_status read_metadata(hd_checkpoint *c)
+{
+	hd_status st;
+	json_t *format = NULL, *card = NULL, *state = NULL, *runtime = NULL;
+	HD_TRY(load_json(&format, &c->file, meta_keys[META_FORMAT]));
+	if (json_integer_value(format) != HD_CHECKPOINT_FORMAT) {
+		st = hd_fail(HD_E_DATA, "checkpoint format %lld, this program reads %d", (long long)json_integer_value(format),
+			HD_CHECKPOINT_FORMAT);
+		goto done;
+	}
+	HD_TRY(read_settings(&c->settings, &c->file));
+	HD_TRY(load_json(&card, &c->file, meta_keys[META_CARD]));
+	HD_TRY(read_card(&c->card, card));
+	HD_TRY(load_json(&state, &c->file, meta_keys[META_STATE]));
+	HD_TRY(read_state(&c->state, state));
+	HD_TRY(load_json(&runtime, &c->file, meta_keys[META_RUNTIME]));
+	c->threads = (int)json_integer_value(json_object_get(runtime, "threads"));
+	HD_TRY(hd_strdup(&c->tier, json_string_value(json_object_get(runtime, "tier"))));
+done:
+	json_decref(runtime);
+	json_decref(state);
+	json_decref(card);
+	json_decref(format);
+	return st;
+}
+
+hd_status hd_checkpoint_open(hd_checkpoint *out, const char *path)
+{
+	*out = (hd_checkpoint){0};
+	hd_status st = hd_safetensors_open(&out->file, path, true);
+	if (st == HD_OK && (st = read_metadata(out)) != HD_OK)
+		st = hd_context(st, "%s", path);
+	if (st != HD_OK)
+		hd_checkpoint_close(out);
+	return st;
+}
+
+void hd_checkpoint_close(hd_checkpoint *checkpoint)
+{
+	if (!checkpoint)
+		return;
+	free(checkpoint->tier);
+	hd_train_state_free(&checkpoint->state);
+	hd_data_card_free(&checkpoint->card);
+	hd_settings_free(&checkpoint->settings);
+	hd_safetensors_close(&checkpoint->file);
+	*checkpoint = (hd_checkpoint){0};
+}
+
+static bool same_shape(const hd_tensor *t, const hd_parameter *p)
+{
+	return t->dtype == HD_F32 && t->ndim == p->ndim && !memcmp(t->shape, p->shape, (size_t)p->ndim * sizeof *p->shape);
+}
+
+static hd_status load_tensors(hd_model *model, const hd_safetensors *file, int kinds)
+{
+	int count;
+	const hd_parameter *p = hd_model_parameters(model, &count);
+	for (int k = 0; k < kinds; k++) {
+		for (int i = 0; i < count; i++) {
+			char name[96];
+			snprintf(name, sizeof name, "%s%s", saved[k].prefix, p[i].name);
+			const hd_tensor *t = hd_safetensors_find(file, name);
+			if (!t || !same_shape(t, &p[i]))
+				return hd_fail(HD_E_DATA, "tensor %s is %s", name, t ? "of another shape or dtype" : "missing");
+			hd_status st = hd_model_write(model, saved[k].flat, i, t->data);
+			if (st != HD_OK)
+				return st;
+		}
+	}
+	return HD_OK;
+}
+
+hd_status hd_checkpoint_model(hd_model **out, const hd_checkpoint *checkpoint, hd_backend *backend, int batch, bool with_state)
+{
+	hd_status st;
+	hd_model_config config;
+	*out = NULL;
+	HD_TRY(hd_model_config_from(&config, &checkpoint->settings, &checkpoint->card, batch));
+	HD_TRY(hd_model_create(out, backend, &config));
+	HD_TRY(load_tensors(*out, &checkpoint->file, with_state ? 3 : 1));
+	return HD_OK;
+done:
+	hd_model_free(*out);
+	*out = NULL;
+	return st;
+}
+
+hd_status hd_checkpoint_find_newest(char **out_path, const char *folder)
+{
+	hd_status st = HD_OK;
+	int64_t best_step = -1;
+	*out_path = NULL;
+	DIR *dir = opendir(folder);
+	for (struct dirent *entry; dir && (entry = readdir(dir));) {
+		const char *dot = strrchr(entry->d_name, '.');
+		char *path = NULL;
+		hd_checkpoint c;
+		if (!dot || strcmp(dot, ".safetensors"))
+			continue;
+		HD_TRY(hd_sprintf(&path, "%s/%s", folder, entry->d_name));
+		if (hd_checkpoint_open(&c, path) == HD_OK) {
+			bool whole = c.file.tensor_count && hd_safetensors_find(&c.file, "exp_avg.head.norm.weight");
+			if (whole && c.state.global_step > best_step) {
+				best_step = c.state.global_step;
+				free(*out_path);
+				*out_path = path;
+				path = NULL;
+			}
+			hd_checkpoint_close(&c);
+		}
+		free(path);
+	}
+	if (!*out_path)
+		st = hd_fail(HD_E_DATA, "%s: no valid checkpoint with a training state to resume from", folder);
+done:
+	if (dir)
+		closedir(dir);
+	return st;
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The model's life: creation, random weights, transfers between file and kernel order, the optimizer step. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/common/memory.h"
+#include "host/model/convnext.h"
+#include "kernels/philox.h"
+
+#define LAYER_SCALE_INIT 1e-6f
+#define INIT_STREAM 0x494e4954u /* keeps initial weights apart from other uses of the seed */
+
+static hd_status check_config(const hd_model_config *c)
+{
+	int multiple = HD_STEM_PATCH * HD_DOWN_PATCH * HD_DOWN_PATCH * HD_DOWN_PATCH;
+	if (c->channels < 1 || c->batch < 1)
+		return hd_fail(HD_E_USAGE, "the model needs at least one channel and one sample in a batch, got %d and %d",
+			c->channels, c->batch);
+	if (c->height < multiple || c->width < multiple || c->height % multiple || c->width % multiple)
+		return hd_fail(HD_E_USAGE, "n_mels and frames must be multiples of %d for ConvNeXt, got %d x %d", multiple,
+			c->height, c->width);
+	if (!(c->sigma_min > 0) || !(c->sigma_max > c->sigma_min))
+		return hd_fail(HD_E_USAGE, "uncertainty_min must be positive and below uncertainty_max");
+	return HD_OK;
+}
+
+static hd_status outline(hd_model *model, hd_backend *backend, const hd_model_config *config)
+{
+	hd_status st;
+	model->config = *config;
+	model->backend = backend;
+	HD_TRY(check_config(config));
+	HD_TRY(hd_model_build_parameters(model));
+	HD_TRY(hd_model_build_plan(model));
+done:
+	return st;
+}
+
+/* Per-chunk tables of the optimizer. */
+static hd_status upload_chunks(hd_model *model)
+{
+	hd_status st;
+	float *lr = NULL, *decay = NULL;
+	int64_t chunks = model->flat_size / HD_CHUNK;
+	size_t bytes = (size_t)chunks * sizeof(float);
+	HD_TRY(hd_alloc(&lr, (size_t)chunks, sizeof(float)));
+	HD_TRY(hd_alloc(&decay, (size_t)chunks, sizeof(float)));
+	for (int p = 0; p < model->parameter_count; p++) {
+		const hd_parameter *row = &model->parameters[p];
+		int64_t end = (row->offset + row->size + HD_CHUNK - 1) / HD_CHUNK;
+		for (int64_t c = row->offset / HD_CHUNK; c < end; c++) {
+			lr[c] = 1.0f;
+			decay[c] = row->decay ? 1.0f : 0.0f;
+		}
+	}
+	HD_TRY(model->backend->upload(model->backend, model->chunk_lr, lr, bytes, model->stream));
+	HD_TRY(model->backend->upload(model->backend, model->chunk_decay, decay, bytes, model->stream));
+	HD_TRY(model->backend->sync(model->backend, model->stream));
+done:
+	free(decay);
+	free(lr);
+	return st;
+}
+
+hd_status hd_model_create(hd_model **out, hd_backend *backend, const hd_model_config *config)
+{
+	hd_status st;
+	hd_model *model = NULL;
+	*out = NULL;
+	HD_TRY(hd_alloc(&model, 1, sizeof *model));
+	HD_TRY(outline(model, backend, config));
+	HD_TRY(backend->alloc(backend, &model->memory, model->plan_bytes));
+	for (size_t i = 0; i < model->buffer_count; i++)
+		*model->buffers[i].where = (float *)((char *)model->memory + model->buffers[i].offset);
+	model->io.mu = model->heads[0].out;
+	HD_TRY(backend->fill(backend, model->memory, 0, model->parameter_bytes, model->stream));
+	HD_TRY(upload_chunks(model));
+	*out = model;
+	model = NULL;
+done:
+	hd_model_free(model);
+	return st;
+}
+
+void hd_model_free(hd_model *model)
+{
+	if (!model)
+		return;
+	if (model->memory)
+		model->backend->free(model->backend, model->memory);
+	free(model->buffers);
+	for (int s = 0; s < HD_STAGES; s++)
+		free(model->stages[s].blocks);
+	free(model->parameters);
+	free(model);
+}
+
+hd_status hd_model_footprint(const hd_backend *backend, const hd_model_config *config, size_t *parameter_bytes,
+	size_t *activation_bytes, int64_t *parameters)
+{
+	hd_status st;
+	hd_model *model = NULL;
+	HD_TRY(hd_alloc(&model, 1, sizeof *model));
+	HD_TRY(outline(model, (hd_backend *)backend, config));
+	*parameter_bytes = model->parameter_bytes;
+	*activation_bytes = model->plan_bytes - model->parameter_bytes;
+	*parameters = hd_model_parameter_count(model);
+done:
+	hd_model_free(model);
+	return st;
+}
+
+const hd_model_config *hd_model_get_config(const hd_model *model)
+{
+	return &model->config;
+}
+
+const hd_parameter *hd_model_parameters(const hd_model *model, int *count)
+{
+	*count = model->parameter_count;
+	return model->parameters;
+}
+
+int64_t hd_model_flat_size(const hd_model *model)
+{
+	return model->flat_size;
+}
+
+int64_t hd_model_parameter_count(const hd_model *model)
+{
+	int64_t count = 0;
+	for (int p = 0; p < model->parameter_count; p++)
+		count += model->parameters[p].size;
+	return count;
+}
+
+float *hd_model_flat(const hd_model *model, hd_flat which)
+{
+	return model->flat[which];
+}
+
+const hd_model_io *hd_model_buffers(const hd_model *model)
+{
+	return &model->io;
+}
+
+/* Standard normal within two deviations: Box-Muller, drawn again while outside; `draw` counts per element. */
+static float truncated_normal(uint64_t seed, uint32_t parameter, uint32_t element)
+{
+	for (uint32_t draw = 0;; draw++) {
+		uint32_t r[4];
+		hd_philox(r, (const uint32_t[4]){element, parameter, draw, INIT_STREAM},
+			(const uint32_t[2]){(uint32_t)seed, (uint32_t)(seed >> 32)});
+		double u = (r[0] + 0.5) / 4294967296.0, v = (r[1] + 0.5) / 4294967296.0;
+		double z = sqrt(-2.0 * log(u)) * cos(2.0 * M_PI * v);
+		if (fabs(z) <= 2.0)
+			return (float)z;
+	}
+}
+
+hd_status hd_model_initialize(hd_model *model, uint64_t seed)
+{
+	hd_status st = HD_OK;
+	float *values = NULL;
+	hd_backend *b = model->backend;
+	HD_TRY(b->fill(b, model->memory, 0, HD_FLAT_COUNT * (size_t)model->flat_size * sizeof(float), model->stream));
+	for (int p = 0; p < model->parameter_count; p++) {
+		const hd_parameter *row = &model->parameters[p];
+		free(values);
+		HD_TRY(hd_alloc(&values, (size_t)row->size, sizeof(float)));
+		for (int64_t i = 0; i < row->size; i++) {
+			if (row->init_std > 0)
+				values[i] = row->init_std * truncated_normal(seed, (uint32_t)p, (uint32_t)i);
+			else
+				values[i] = row->init_std == 0 ? 0.0f : row->init_std == -1 ? 1.0f : LAYER_SCALE_INIT;
+		}
+		HD_TRY(hd_model_write(model, HD_FLAT_WEIGHTS, p, values));
+	}
+done:
+	free(values);
+	return st;
+}
+
+/* Position in kernel order of element i in file order. */
+static int64_t kernel_index(const hd_parameter *p, int64_t i)
+{
+	if (p->layout == HD_LAYOUT_PLAIN)
+		return i;
+	int64_t taps = p->shape[2] * p->shape[3];
+	int64_t tap = i % taps, outer = i / taps;
+	if (p->layout == HD_LAYOUT_DEPTHWISE)
+		return tap * p->shape[0] + outer;
+	int64_t C = p->shape[1];
+	return (outer / C * taps + tap) * C + outer % C;
+}
+
+hd_status hd_model_read(const hd_model *model, hd_flat which, int parameter, float *file_order)
+{
+	hd_status st;
+	const hd_parameter *row = &model->parameters[parameter];
+	float *kernel = NULL;
+	HD_TRY(hd_alloc(&kernel, (size_t)row->size, sizeof(float)));
+	HD_TRY(model->backend->download(model->backend, kernel, hd_model_weight(model, which, parameter),
+		(size_t)row->size * sizeof(float), model->stream));
+	HD_TRY(model->backend->sync(model->backend, model->stream));
+	for (int64_t i = 0; i < row->size; i++)
+		file_order[i] = kernel[kernel_index(row, i)];
+done:
+	free(kernel);
+	return st;
+}
+
+hd_status hd_model_write(hd_model *model, hd_flat which, int parameter, const float *file_order)
+{
+	hd_status st;
+	const hd_parameter *row = &model->parameters[parameter];
+	float *kernel = NULL;
+	HD_TRY(hd_alloc(&kernel, (size_t)row->size, sizeof(float)));
+	for (int64_t i = 0; i < row->size; i++)
+		kernel[kernel_index(row, i)] = file_order[i];
+	HD_TRY(model->backend->upload(model->backend, hd_model_weight(model, which, parameter), kernel,
+		(size_t)row->size * sizeof(float), model->stream));
+	HD_TRY(model->backend->sync(model->backend, model->stream));
+done:
+	free(kernel);
+	return st;
+}
+
+hd_status hd_model_step(hd_model *model, const hd_adamw_hyper *hyper)
+{
+	hd_status st;
+	hd_backend *b = model->backend;
+	HD_TRY(b->upload(b, model->hyper, hyper, sizeof *hyper, model->stream));
+	HD_TRY(b->fill(b, model->skipped, 0, sizeof(int32_t), model->stream));
+	HD_TRY(b->ops.sum_squares(model->norm2, model->flat[HD_FLAT_GRADIENTS], model->work, model->flat_size, model->stream));
+	HD_TRY(b->ops.adamw(model->flat[HD_FLAT_WEIGHTS], model->flat[HD_FLAT_MOMENT1], model->flat[HD_FLAT_MOMENT2],
+		(int32_t *)model->skipped, model->flat[HD_FLAT_GRADIENTS], model->norm2, (const hd_adamw_hyper *)model->hyper,
+		model->chunk_lr, model->chunk_decay, model->flat_size, model->stream));
+done:
+	return st;
+}
+
+hd_status hd_model_step_result(hd_model *model, float *norm2, bool *skipped)
+{
+	hd_status st;
+	hd_backend *b = model->backend;
+	int32_t count = 0;
+	HD_TRY(b->download(b, norm2, model->norm2, sizeof *norm2, model->stream));
+	HD_TRY(b->download(b, &count, model->skipped, sizeof count, model->stream));
+	HD_TRY(b->sync(b, model->stream));
+	*skipped = count != 0;
+done:
+	return st;
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The static plan: every buffer of parameters, activations and gradients as an offset into one allocation. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/common/memory.h"
+#include "host/model/convnext.h"
+
+#define ALIGN_BYTES 64
+
+typedef struct planner {
+	hd_model *model;
+	hd_status status;
+} planner;
+
+/* Registers a buffer of `count` 4-byte elements. */
+static void want(planner *p, void *where, int64_t count)
+{
+	hd_model *m = p->model;
+	if (p->status == HD_OK)
+		p->status = hd_grow(&m->buffers, &m->buffer_capacity, m->buffer_count + 1, sizeof(hd_buffer));
+	if (p->status != HD_OK)
+		return;
+	size_t bytes = (size_t)count * sizeof(float);
+	m->buffers[m->buffer_count++] = (hd_buffer){.where = (float **)where, .bytes = bytes, .offset = m->plan_bytes};
+	m->plan_bytes += (bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
+}
+
+static int64_t max64(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+static void want_block(planner *p, hd_block *block, int64_t rows, int64_t C)
+{
+	want(p, &block->dw_out, rows * C);
+	want(p, &block->norm_out, rows * C);
+	want(p, &block->mean, rows);
+	want(p, &block->rstd, rows);
+	want(p, &block->h, rows * HD_MLP_RATIO * C);
+	want(p, &block->g, rows * HD_MLP_RATIO * C);
+	want(p, &block->branch, rows * C);
+	want(p, &block->y, rows * C);
+}
+
+static void want_stage(planner *p, int s, int64_t N)
+{
+	hd_model *m = p->model;
+	hd_stage *stage = &m->stages[s];
+	int64_t rows = N * stage->P;
+	if (s == 0) {
+		want(p, &stage->cols, rows * HD_STEM_PATCH * HD_STEM_PATCH * m->config.channels);
+		want(p, &stage->conv_out, rows * stage->C);
+		want(p, &stage->mean, rows);
+		want(p, &stage->rstd, rows);
+		want(p, &stage->norm_out, rows * stage->C);
+	} else {
+		hd_stage *before = &m->stages[s - 1];
+		int64_t rows_before = N * before->P;
+		want(p, &stage->mean, rows_before);
+		want(p, &stage->rstd, rows_before);
+		want(p, &stage->norm_out, rows_before * before->C);
+		want(p, &stage->cols, rows * HD_DOWN_PATCH * HD_DOWN_PATCH * before->C);
+		want(p, &stage->conv_out, rows * stage->C);
+	}
+	for (int i = 0; i < stage->depth; i++)
+		want_block(p, &stage->blocks[i], rows, stage->C);
+}
+
+static void want_head(planner *p, hd_head *head, int64_t N)
+{
+	static const int64_t widths[2] = {HD_HEAD_WIDTH1, HD_HEAD_WIDTH2};
+	for (int i = 0; i < 2; i++) {
+		want(p, &head->fc_out[i], N * widths[i]);
+		want(p, &head->norm_out[i], N * widths[i]);
+		want(p, &head->mean[i], N);
+		want(p, &head->rstd[i], N);
+		want(p, &head->act[i], N * widths[i]);
+	}
+	want(p, &head->out, N * 2);
+	want(p, &head->dout, N * 2);
+}
+
+/* The largest scratch any backward operation of this plan asks for, in bytes. */
+static size_t work_bytes(const hd_model *m)
+{
+	const hd_ops *ops = &m->backend->ops;
+	int64_t N = m->config.batch;
+	size_t most = ops->sum_squares_work(m->flat_size);
+#define ATLEAST(call) \
+	do { \
+		size_t bytes = (call); \
+		most = bytes > most ? bytes : most; \
+	} while (0)
+	int64_t C_before = m->config.channels;
+	for (int s = 0; s < HD_STAGES; s++) {
+		const hd_stage *st = &m->stages[s];
+		int64_t rows = N * st->P, C = st->C;
+		int64_t patch = s == 0 ? HD_STEM_PATCH : HD_DOWN_PATCH;
+		ATLEAST(ops->linear_bwd_weight_work(rows, patch * patch * C_before, C));
+		ATLEAST(ops->linear_bwd_weight_work(rows, C, HD_MLP_RATIO * C));
+		ATLEAST(ops->linear_bwd_weight_work(rows, HD_MLP_RATIO * C, C));
+		ATLEAST(ops->layernorm_bwd_work(rows, C));
+		ATLEAST(ops->layernorm_bwd_work(rows * patch * patch, C_before));
+		ATLEAST(ops->dwconv7_bwd_weight_work(N, st->H, st->W, C));
+		ATLEAST(ops->scale_residual_bwd_work(N, st->P, C));
+		C_before = C;
+	}
+	ATLEAST(ops->linear_bwd_weight_work(N, C_before, HD_HEAD_WIDTH1));
+	ATLEAST(ops->linear_bwd_weight_work(N, HD_HEAD_WIDTH1, HD_HEAD_WIDTH2));
+	ATLEAST(ops->layernorm_bwd_work(N, max64(C_before, HD_HEAD_WIDTH1)));
+#undef ATLEAST
+	return most;
+}
+
+static void want_gradients(planner *p)
+{
+	hd_model *m = p->model;
+	int64_t N = m->config.batch;
+	int64_t narrow = N * max64(m->config.backbone.widths[HD_STAGES - 1], HD_HEAD_WIDTH1), wide = 0;
+	for (int s = 0; s < HD_STAGES; s++) {
+		const hd_stage *st = &m->stages[s];
+		narrow = max64(narrow, N * st->P * st->C);
+		wide = max64(wide, N * st->P * HD_MLP_RATIO * st->C);
+		if (s > 0) /* the columns of a 2x2 patch convolution */
+			wide = max64(wide, N * st->P * HD_DOWN_PATCH * HD_DOWN_PATCH * m->stages[s - 1].C);
+	}
+	for (int i = 0; i < 2; i++) {
+		want(p, &m->grad[i], narrow);
+		want(p, &m->branch_grad[i], narrow);
+		want(p, &m->wide_grad[i], wide);
+	}
+	want(p, &m->work, (int64_t)(work_bytes(m) / sizeof(float) + 1));
+}
+
+static void want_parameters(planner *p)
+{
+	hd_model *m = p->model;
+	for (int f = 0; f < HD_FLAT_COUNT; f++)
+		want(p, &m->flat[f], m->flat_size);
+	want(p, &m->chunk_lr, m->flat_size / HD_CHUNK);
+	want(p, &m->chunk_decay, m->flat_size / HD_CHUNK);
+	want(p, &m->norm2, 1);
+	want(p, &m->skipped, 1);
+	want(p, &m->hyper, sizeof(hd_adamw_hyper) / sizeof(float));
+	m->parameter_bytes = m->plan_bytes;
+}
+
+static void want_io(planner *p)
+{
+	hd_model *m = p->model;
+	int64_t N = m->config.batch;
+	want(p, &m->io.input, N * m->config.height * m->config.width * m->config.channels);
+	want(p, &m->io.sample, N);
+	want(p, &m->io.target, N * 2);
+	want(p, &m->io.weight, N);
+	want(p, &m->io.key, sizeof(hd_rng_key) / sizeof(float));
+	want(p, &m->io.sigma, N * 2);
+	want(p, &m->io.sums, 4);
+}
+
+hd_status hd_model_build_plan(hd_model *model)
+{
+	planner p = {.model = model, .status = HD_OK};
+	int64_t N = model->config.batch, D = model->config.backbone.widths[HD_STAGES - 1];
+	for (int s = 0; s < HD_STAGES; s++) {
+		hd_stage *st = &model->stages[s];
+		st->H = (s == 0 ? model->config.height / HD_STEM_PATCH : model->stages[s - 1].H / HD_DOWN_PATCH);
+		st->W = (s == 0 ? model->config.width / HD_STEM_PATCH : model->stages[s - 1].W / HD_DOWN_PATCH);
+		st->P = st->H * st->W;
+	}
+	want_parameters(&p);
+	want_io(&p);
+	for (int s = 0; s < HD_STAGES; s++)
+		want_stage(&p, s, N);
+	want(&p, &model->pooled, N * D);
+	want(&p, &model->final_out, N * D);
+	want(&p, &model->final_mean, N);
+	want(&p, &model->final_rstd, N);
+	for (int i = 0; i < HD_HEADS; i++)
+		want_head(&p, &model->heads[i], N);
+	want_gradients(&p);
+	return p.status;
+}

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "heimdall/safetensors.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/common/file.h"
+#include "host/common/memory.h"
+
+#define HEADER_LENGTH_BYTES 8
+#define HEADER_MAX_BYTES 100000000
+#define METADATA_KEY "__metadata__"
+#define CHECKSUM_PREFIX "checksum:"
+
+static const struct {
+	const char *name;
+	hd_dtype dtype;
+} dtypes[] = {{"F32", HD_F32}, {"F64", HD_F64}, {"F16", HD_F16}, {"BF16", HD_BF16}, {"I32", HD_I32}, {"I16", HD_I16},
+	{"I8", HD_I8}, {"U8", HD_U8}};
+#define DTYPE_COUNT (sizeof dtypes / sizeof *dtypes)
+
+/* CRC-32 (IEEE 802.3, reflected 0xEDB88320), four bits at a time. */
+static uint32_t crc32_of(const void *data, size_t bytes)
+{
+	static const uint32_t table[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158,
+		0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
+	uint32_t crc = 0xffffffffu;
+	const unsigned char *p = data;
+	for (size_t i = 0; i < bytes; i++) {
+		crc = table[(crc ^ p[i]) & 15] ^ (crc >> 4);
+		crc = table[(crc ^ (p[i] >> 4)) & 15] ^ (crc >> 4);
+	}
+	return ~crc;
+}
+
+/* ---- reading ---- */
+
+static hd_status parse_shape(hd_tensor *t, const json_t *shape, size_t *elements)
+{
+	*elements = 1;
+	if (!json_is_array(shape) || json_array_size(shape) > HD_TENSOR_DIMS)
+		return hd_fail(HD_E_DATA, "tensor %s: no shape of up to %d dimensions", t->name, HD_TENSOR_DIMS);
+	t->ndim = (int)json_array_size(shape);
+	for (int d = 0; d < t->ndim; d++) {
+		const json_t *size = json_array_get(shape, (size_t)d);
+		t->shape[d] = json_integer_value(size);
+		if (!json_is_integer(size) || t->shape[d] < 0 ||
+			__builtin_mul_overflow(*elements, (size_t)t->shape[d], elements))
+			return hd_fail(HD_E_DATA, "tensor %s: bad shape", t->name);
+	}
+	return HD_OK;
+}
+
+static hd_status parse_tensor(hd_tensor *t, json_t *row, const unsigned char *data, size_t data_bytes)
+{
+	const char *dtype = json_string_value(json_object_get(row, "dtype"));
+	const json_t *offsets = json_object_get(row, "data_offsets");
+	json_int_t begin = json_integer_value(json_array_get(offsets, 0)), end = json_integer_value(json_array_get(offsets, 1));
+	size_t known = 0, elements;
+	while (known < DTYPE_COUNT && dtype && strcmp(dtypes[known].name, dtype) != 0)
+		known++;
+	if (!dtype || known == DTYPE_COUNT)
+		return hd_fail(HD_E_DATA, "tensor %s: dtype '%s' is not read by this program", t->name, dtype ? dtype : "");
+	t->dtype = dtypes[known].dtype;
+	hd_status st = parse_shape(t, json_object_get(row, "shape"), &elements);
+	if (st != HD_OK)
+		return st;
+	if (json_array_size(offsets) != 2 || begin < 0 || end < begin || (uint64_t)end > data_bytes)
+		return hd_fail(HD_E_DATA, "tensor %s: data_offsets outside the file", t->name);
+	t->bytes = (size_t)(end - begin);
+	if (elements > data_bytes || elements * hd_dtype_bytes(t->dtype) != t->bytes)
+		return hd_fail(HD_E_DATA, "tensor %s: %zu bytes do not match its shape", t->name, t->bytes);
+	t->data = data + begin;
+	return HD_OK;
+}
+
+static int by_data(const void *a, const void *b)
+{
+	const hd_tensor *x = a, *y = b;
+	if (x->data != y->data)
+		return (const char *)x->data < (const char *)y->data ? -1 : 1;
+	return (x->bytes > y->bytes) - (x->bytes < y->bytes);
+}
+
+static hd_status parse_metadata(hd_safetensors *out, json_t *object)
+{
+	hd_status st = HD_OK;
+	const char *key;
+	json_t *value;
+	HD_TRY(hd_alloc(&out->metadata, json_object_size(object), sizeof *out->metadata));
+	json_object_foreach(object, key, value)
+	{
+		if (!json_is_string(value)) {
+			st = hd_fail(HD_E_DATA, "metadata '%s' is not a string", key);
+			goto done;
+		}
+		hd_metadata *row = &out->metadata[out->metadata_count++];
+		HD_TRY(hd_strdup(&row->key, key));
+		HD_TRY(hd_strdup(&row->value, json_string_value(value)));
+	}
+done:
+	return st;
+}
+
+static hd_status parse_header(hd_safetensors *out, json_t *header, const unsigned char *data, size_t data_bytes)
+{
+	hd_status st;
+	const char *name;
+	json_t *row;
+	HD_TRY(hd_alloc(&out->tensors, json_object_size(header), sizeof *out->tensors));
+	json_object_foreach(header, name, row)
+	{
+		if (!json_is_object(row)) {
+			st = hd_fail(HD_E_DATA, "header: '%s' is no object", name);
+			goto done;
+		}
+		if (!strcmp(name, METADATA_KEY)) {
+			HD_TRY(parse_metadata(out, row));
+			continue;
+		}
+		hd_tensor *t = &out->tensors[out->tensor_count++];
+		HD_TRY(hd_strdup(&t->name, name));
+		HD_TRY(parse_tensor(t, row, data, data_bytes));
+	}
+	qsort(out->tensors, out->tensor_count, sizeof *out->tensors, by_data);
+	const unsigned char *at = data;
+	for (size_t i = 0; i < out->tensor_count; at += out->tensors[i++].bytes) {
+		if (out->tensors[i].data != at) {
+			st = hd_fail(HD_E_DATA, "tensor %s: data overlap or leave a gap", out->tensors[i].name);
+			goto done;
+		}
+	}
+	if (at != data + data_bytes)
+		st = hd_fail(HD_E_DATA, "%zu bytes behind the last tensor", (size_t)(data + data_bytes - at));
+done:
+	return st;
+}
+
+static hd_status verify_checksums(const hd_safetensors *file)
+{
+	for (size_t i = 0; i < file->tensor_count; i++) {
+		char key[160], crc[16];
+		snprintf(key, sizeof key, CHECKSUM_PREFIX "%s", file->tensors[i].name);
+		const char *want = hd_safetensors_metadata(file, key);
+		snprintf(crc, sizeof crc, "%08x", crc32_of(file->tensors[i].data, file->tensors[i].bytes));
+		if (want && strcmp(want, crc) != 0)
+			return hd_fail(HD_E_DATA, "tensor %s: checksum %s, want %s: the file is damaged", file->tensors[i].name,
+				crc, want);
+	}
+	return HD_OK;
+}
+
+static hd_status parse(hd_safetensors *out, bool verify)
+{
+	const unsigned char *file = out->map;
+	uint64_t length = 0;
+	if (out->map_bytes < HEADER_LENGTH_BYTES)
+		return hd_fail(HD_E_DATA, "%zu bytes are no safetensors file", out->map_bytes);
+	for (int i = 0; i < HEADER_LENGTH_BYTES; i++)
+		length |= (uint64_t)file[i] << (8 * i);
+	if (length > HEADER_MAX_BYTES || length > out->map_bytes - HEADER_LENGTH_BYTES)
+		return hd_fail(HD_E_DATA, "header of %llu bytes in a file of %zu: truncated, or no safetensors file",
+			(unsigned long long)length, out->map_bytes);
+	json_error_t error;
+	json_t *header = json_loadb((const char *)file + HEADER_LENGTH_BYTES, length, JSON_REJECT_DUPLICATES, &error);
+	if (!header)
+		return hd_fail(HD_E_DATA, "header: %s", error.text);
+	hd_status st = HD_OK;
+	if (!json_is_object(header))
+		st = hd_fail(HD_E_DATA, "header: no JSON object");
+	if (st == HD_OK)
+		st = parse_header(out, header, file + HEADER_LENGTH_BYTES + length, out->map_bytes - HEADER_LENGTH_BYTES - length);
+	json_decref(header);
+	return st == HD_OK && verify ? verify_checksums(out) : st;
+}
+
+hd_status hd_safetensors_open(hd_safetensors *out, const char *path, bool verify)
+{
+	const void *map;
+	*out = (hd_safetensors){0};
+	hd_status st = hd_file_map(&map, &out->map_bytes, path);
+	if (st != HD_OK)
+		return st;
+	out->map = (void *)map;
+	st = parse(out, verify);
+	if (st != HD_OK) {
+		hd_context(st, "%s", path);
+		hd_safetensors_close(out);
+	}
+	return st;
+}
+
+void hd_safetensors_close(hd_safetensors *file)
+{
+	if (!file)
+		return;
+	for (size_t i = 0; i < file->metadata_count; i++) {
+		free(file->metadata[i].value);
+		free(file->metadata[i].key);
+	}
+	free(file->metadata);
+	for (size_t i = 0; i < file->tensor_count; i++)
+		free(file->tensors[i].name);
+	free(file->tensors);
+	hd_file_unmap(file->map, file->map_bytes);
+	*file = (hd_safetensors){0};
+}
+
+const hd_tensor *hd_safetensors_find(const hd_safetensors *file, const char *name)
+{
+	for (size_t i = 0; i < file->tensor_count; i++)
+		if (!strcmp(file->tensors[i].name, name))
+			return &file->tensors[i];
+	return NULL;
+}
+
+const char *hd_safetensors_metadata(const hd_safetensors *file, const char *key)
+{
+	for (size_t i = 0; i < file->metadata_count; i++)
+		if (!strcmp(file->metadata[i].key, key))
+			return file->metadata[i].value;
+	return NULL;
+}
+
+/* ---- writing ---- */
+
+static json_t *tensor_json(const hd_tensor *t, size_t offset)
+{
+	json_t *shape = json_array();
+	for (int d = 0; d < t->ndim; d++)
+		json_array_append_new(shape, json_integer(t->shape[d]));
+	const char *dtype = "";
+	for (size_t i = 0; i < DTYPE_COUNT; i++)
+		if (dtypes[i].dtype == t->dtype)
+			dtype = dtypes[i].name;
+	return json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtype, "shape", shape, "data_offsets", (json_int_t)offset,
+		(json_int_t)(offset + t->bytes));
+}
+
+static json_t *header_json(const hd_tensor *tensors, size_t tensor_count, const hd_metadata *metadata, size_t metadata_count)
+{
+	json_t *header = json_object(), *meta = json_object();
+	size_t offset = 0;
+	for (size_t i = 0; i < metadata_count; i++)
+		json_object_set_new(meta, metadata[i].key, json_string(metadata[i].value));
+	for (size_t i = 0; i < tensor_count; i++) {
+		char key[160], crc[16];
+		snprintf(key, sizeof key, CHECKSUM_PREFIX "%s", tensors[i].name);
+		snprintf(crc, sizeof crc, "%08x", crc32_of(tensors[i].data, tensors[i].bytes));
+		json_object_set_new(meta, key, json_string(crc));
+	}
+	json_object_set_new(header, METADATA_KEY, meta);
+	for (size_t i = 0; i < tensor_count; offset += tensors[i++].bytes)
+		json_object_set_new(header, tensors[i].name, tensor_json(&tensors[i], offset));
+	return header;
+}
+
+hd_status hd_safetensors_write(const char *path, const hd_tensor *tensors, size_t tensor_count, const hd_metadata *metadata,
+	size_t metadata_count)
+{
+	hd_status st;
+	hd_span *spans = NULL;
+	char *padded = NULL;
+	json_t *header = header_json(tensors, tensor_count, metadata, metadata_count);
+	char *text = header ? json_dumps(header, JSON_COMPACT) : NULL;
+	if (!text) {
+		st = hd_fail(HD_E_MEMORY, "%s: out of host memory for the header", path);
+		goto done;
+	}
+	size_t length = strlen(text), whole = (length + 7) / 8 * 8;
+	HD_TRY(hd_alloc(&padded, HEADER_LENGTH_BYTES + whole, 1));
+	for (int i = 0; i < HEADER_LENGTH_BYTES; i++)
+		padded[i] = (char)(whole >> (8 * i));
+	memcpy(padded + HEADER_LENGTH_BYTES, text, length);
+	memset(padded + HEADER_LENGTH_BYTES + length, ' ', whole - length);
+	HD_TRY(hd_alloc(&spans, tensor_count + 1, sizeof *spans));
+	spans[0] = (hd_span){padded, HEADER_LENGTH_BYTES + whole};
+	for (size_t i = 0; i < tensor_count; i++)
+		spans[i + 1] = (hd_span){tensors[i].data, tensors[i].bytes};
+	HD_TRY(hd_file_write(path, spans, tensor_count + 1, 1));
+done:
+	free(spans);
+	free(padded);
+	free(text);
+	json_decref(header);
+	return st;
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A back end: device memory, streams and one table of operations (kernels/kernels.def).
+ *
+ * Memory from alloc() belongs to the device: host code never dereferences it, not even on the CPU
+ * back end; it moves data with upload() and download(). Operations are queued on a stream in order;
+ * sync() waits for it. On the CPU back end a stream is NULL and every operation is done on return.
+ * One thread at a time may use one back end for one stream.
+ */
+#ifndef HEIMDALL_BACKEND_H
+#define HEIMDALL_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "heimdall/status.h"
+
+typedef enum hd_dtype { HD_F32, HD_F16, HD_BF16, HD_F64, HD_I8, HD_U8, HD_I16, HD_I32 } hd_dtype;
+
+/* Size of one element in bytes. */
+size_t hd_dtype_bytes(hd_dtype dtype);
+
+typedef struct hd_stream hd_stream;
+typedef struct hd_backend hd_backend;
+
+/*
+ * Optimizer chunk, in elements: every parameter tensor starts on a chunk boundary of the flat
+ * buffer, so that decay and learning-rate scale can be looked up per chunk.
+ */
+#define HD_CHUNK 1024
+
+/* Per-step scalars of the AdamW operation; they live in device memory as floats in this order. */
+typedef struct hd_adamw_hyper {
+	float lr;
+	float beta1;
+	float beta2;
+	float eps;
+	float weight_decay;
+	float max_norm;    /* gradient clipping by the total 2-norm; <= 0: no clipping */
+	float correction1; /* 1 - beta1^step */
+	float correction2; /* 1 - beta2^step */
+} hd_adamw_hyper;
+
+/* Key of the counter-based random numbers; lives in device memory. */
+typedef struct hd_rng_key {
+	uint32_t seed_lo;
+	uint32_t seed_hi;
+	uint32_t epoch;
+	uint32_t reserved;
+} hd_rng_key;
+
+typedef enum hd_op_kind { HD_REQUIRED, HD_FUSED } hd_op_kind;
+
+/* The operation table. A slot of kind HD_FUSED may be NULL: then it is composed from required ones. */
+typedef struct hd_ops {
+#define HD_OP(name, kind, params) hd_status(*name) params;
+#define HD_WORK(name, params) size_t(*name##_work) params;
+#include "../../kernels/kernels.def"
+#undef HD_OP
+#undef HD_WORK
+} hd_ops;
+
+struct hd_backend {
+	const char *name; /* "cpu", "cuda" */
+	const char *tier; /* instruction tier or device name */
+	int threads;      /* CPU threads that operations use */
+	hd_ops ops;
+	hd_status (*alloc)(hd_backend *self, void **out, size_t bytes); /* 64-byte aligned, contents undefined */
+	void (*free)(hd_backend *self, void *p);                        /* NULL-safe */
+	hd_status (*upload)(hd_backend *self, void *dst, const void *src, size_t bytes, hd_stream *stream);
+	hd_status (*download)(hd_backend *self, void *dst, const void *src, size_t bytes, hd_stream *stream);
+	hd_status (*copy)(hd_backend *self, void *dst, const void *src, size_t bytes, hd_stream *stream);
+	hd_status (*fill)(hd_backend *self, void *dst, int byte, size_t bytes, hd_stream *stream);
+	hd_status (*sync)(hd_backend *self, hd_stream *stream);
+	void (*close)(hd_backend *self);
+};
+
+/*
+ * Opens a back end. accelerator: "cpu", "gpu" or "auto". threads: 0 takes the cores this process may
+ * use. The CPU tier is the best this processor has, not above HEIMDALL_CPU_TIER (v2, v3, v4) where that
+ * is set. HD_E_USAGE for an unknown name, HD_E_UNSUPPORTED for a device that is not there.
+ */
+hd_status hd_backend_open(hd_backend **out, const char *accelerator, int threads);
+
+/* The CPU back end at a named tier ("base", "v2", "v3", "v4"); HD_E_UNSUPPORTED where this processor lacks it. */
+hd_status hd_backend_open_cpu(hd_backend **out, const char *tier, int threads);
+
+void hd_backend_close(hd_backend *backend); /* NULL-safe */
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Checkpoints: safetensors with the weights under timm's names and, as JSON metadata, all that is needed to
+ * use the model (settings, receivers, label frame, feature statistics) and, in `last`, to go on training
+ * (moments as exp_avg.NAME and exp_avg_sq.NAME, counters, best results).
+ */
+#ifndef HEIMDALL_CHECKPOINT_H
+#define HEIMDALL_CHECKPOINT_H
+
+#include "heimdall/geo.h"
+#include "heimdall/model.h"
+#include "heimdall/safetensors.h"
+#include "heimdall/settings.h"
+
+#define HD_CHECKPOINT_FORMAT 1
+#define HD_TOP_K_MAX 1000
+
+/* What a model knows about its data. */
+typedef struct hd_data_card {
+	char *receivers; /* channel order, comma-separated */
+	int channels;
+	hd_label_frame frame;
+	double centre_latitude_deg; /* mean of the training labels */
+	double centre_longitude_deg;
+	double sigma_min_m, sigma_max_m;
+	int n_mels;
+	float *mean; /* (M) dB; NULL with normalize recording */
+	float *rstd; /* (M) */
+} hd_data_card;
+
+void hd_data_card_free(hd_data_card *card); /* NULL-safe */
+
+typedef struct hd_ranked {
+	char *path; /* file name within the checkpoint folder */
+	double val_loss;
+} hd_ranked;
+
+/* Where training stands. */
+typedef struct hd_train_state {
+	int64_t epoch;       /* finished epochs */
+	int64_t step;        /* steps done in the running epoch */
+	int64_t global_step; /* optimizer steps in all */
+	double best_loss;    /* lowest val_loss so far; infinity before the first */
+	int64_t best_epoch;
+	int64_t bad_epochs; /* epochs since */
+	double sums[4];     /* of gaussian_nll over the running epoch's batches */
+	bool finished;      /* early stopping or the last epoch reached */
+	hd_ranked *top;     /* best first */
+	size_t top_count;
+	size_t top_capacity;
+} hd_train_state;
+
+void hd_train_state_free(hd_train_state *state); /* NULL-safe */
+
+typedef struct hd_checkpoint {
+	hd_safetensors file;
+	hd_settings settings; /* as resolved in the run that wrote it */
+	hd_data_card card;
+	hd_train_state state;
+	int threads; /* of the run that wrote it */
+	char *tier;
+} hd_checkpoint;
+
+/* Weights alone, or (with_state) moments too. Atomic. */
+hd_status hd_checkpoint_save(const char *path, const hd_model *model, const hd_backend *backend, const hd_settings *settings,
+	const hd_data_card *card, const hd_train_state *state, bool with_state);
+
+/* Opens and checks a file; HD_E_DATA with the reason where it is no valid checkpoint of this program. */
+hd_status hd_checkpoint_open(hd_checkpoint *out, const char *path);
+void hd_checkpoint_close(hd_checkpoint *checkpoint); /* NULL-safe */
+
+/* Makes the model that a checkpoint holds, for batches of N, with its weights (and moments where with_state). */
+hd_status hd_checkpoint_model(hd_model **out, const hd_checkpoint *checkpoint, hd_backend *backend, int batch, bool with_state);
+
+/*
+ * The newest valid checkpoint with a training state in a folder, found by reading the files: *out_path is new
+ * text. HD_E_DATA where there is none.
+ */
+hd_status hd_checkpoint_find_newest(char **out_path, const char *folder);
+
+/* The model's shape from settings and data. */
+hd_status hd_model_config_from(hd_model_config *out, const hd_settings *settings, const hd_data_card *card, int batch);
+
+#endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The network: ConvNeXt (Liu et al. 2022, "A ConvNet for the 2020s") with a position and an uncertainty head,
+ * forward and backward written out over a back end's operation table as a static plan.
+ *
+ * All shapes are fixed when the model is made; every buffer is an offset into one device allocation and
+ * nothing is allocated afterwards. Parameters, gradients and moments are flat buffers of one layout.
+ * One thread at a time per model.
+ */
+#ifndef HEIMDALL_MODEL_H
+#define HEIMDALL_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "heimdall/backend.h"
+
+#define HD_STAGES 4
+#define HD_HEAD_WIDTH1 128
+#define HD_HEAD_WIDTH2 64
+#define HD_NORM_EPS 1e-6f
+
+typedef struct hd_backbone {
+	const char *name;
+	int depths[HD_STAGES];
+	int widths[HD_STAGES]; /* multiples of 8 */
+	bool conv_mlp;         /* timm keeps fc1/fc2 of this size as 1x1 convolutions: file shape (K,C,1,1) */
+} hd_backbone;
+
+/* A size by name (settings.def: backbone_size); NULL for an unknown one. */
+const hd_backbone *hd_backbone_find(const char *name);
+
+typedef struct hd_model_config {
+	hd_backbone backbone;
+	int channels;        /* C of the input */
+	int height;          /* M, mel bands; multiple of 32 */
+	int width;           /* W, frames; multiple of 32 */
+	int batch;           /* N */
+	float dropout;       /* in the heads */
+	float sigma_min;     /* label units */
+	float sigma_max;     /* label units */
+} hd_model_config;
+
+/* How a tensor's elements are ordered in the kernels, against its shape in files (timm's). */
+typedef enum hd_layout {
+	HD_LAYOUT_PLAIN,
+	HD_LAYOUT_PATCH,    /* file (K,C,p,p), kernel (K,p,p,C) */
+	HD_LAYOUT_DEPTHWISE /* file (C,1,7,7), kernel (7,7,C) */
+} hd_layout;
+
+/* One row of the parameter table. */
+typedef struct hd_parameter {
+	char name[64]; /* timm's, "stages.2.blocks.5.conv_dw.weight" */
+	int ndim;
+	int64_t shape[4]; /* in files */
+	hd_layout layout;
+	int64_t offset; /* elements into the flat buffers, on an HD_CHUNK boundary */
+	int64_t size;   /* elements */
+	bool decay;     /* weight decay applies: matrices and kernels, not norms, biases, layer scale */
+	float init_std; /* > 0 truncated normal, 0 zeros, -1 ones, -2 layer scale 1e-6 */
+} hd_parameter;
+
+typedef struct hd_model hd_model;
+
+/* HD_E_USAGE for a shape that cannot be, HD_E_MEMORY with the bytes wanted. */
+hd_status hd_model_create(hd_model **out, hd_backend *backend, const hd_model_config *config);
+void hd_model_free(hd_model *model); /* NULL-safe */
+
+/* Bytes of the plan without making it: parameters with gradients and moments, activations. */
+hd_status hd_model_footprint(const hd_backend *backend, const hd_model_config *config, size_t *parameter_bytes,
+	size_t *activation_bytes, int64_t *parameters);
+
+const hd_model_config *hd_model_get_config(const hd_model *model);
+const hd_parameter *hd_model_parameters(const hd_model *model, int *count);
+int64_t hd_model_flat_size(const hd_model *model); /* elements of each flat buffer, a multiple of HD_CHUNK */
+int64_t hd_model_parameter_count(const hd_model *model);
+
+/* The flat buffers, device memory. */
+typedef enum hd_flat { HD_FLAT_WEIGHTS, HD_FLAT_GRADIENTS, HD_FLAT_MOMENT1, HD_FLAT_MOMENT2, HD_FLAT_COUNT } hd_flat;
+float *hd_model_flat(const hd_model *model, hd_flat which);
+
+/* Random weights from a seed: truncated normal of 0.02 within two deviations for weights, as timm's. Moments 0. */
+hd_status hd_model_initialize(hd_model *model, uint64_t seed);
+
+/* One parameter between host memory in file order and a flat buffer. */
+hd_status hd_model_read(const hd_model *model, hd_flat which, int parameter, float *file_order);
+hd_status hd_model_write(hd_model *model, hd_flat which, int parameter, const float *file_order);
+
+/* Device buffers of one batch that the caller fills: input (N,M,W,C), sample keys, target (N,2), weight (N). */
+typedef struct hd_model_io {
+	float *input;
+	int32_t *sample;
+	float *target;
+	float *weight;
+	hd_rng_key *key;
+	float *mu;    /* (N,2) north, east in label units: output */
+	float *sigma; /* (N,2): output */
+	float *sums;  /* (4) of gaussian_nll: output */
+} hd_model_io;
+const hd_model_io *hd_model_buffers(const hd_model *model);
+
+/* Input to mu and the raw sigma; dropout only when training. */
+hd_status hd_model_forward(hd_model *model, bool training);
+/* Loss sums, sigma and the gradients at the heads' outputs, of scale * sum of weighted losses. */
+hd_status hd_model_loss(hd_model *model, float scale);
+/* All parameter gradients, overwriting the gradient buffer. Needs forward and loss before. */
+hd_status hd_model_backward(hd_model *model);
+/* Gradient norm, clip and one AdamW step. norm2 and skipped stay on the device (hd_model_step_result). */
+hd_status hd_model_step(hd_model *model, const hd_adamw_hyper *hyper);
+/* Squared gradient norm of the last step; whether it was skipped because that is not finite. */
+hd_status hd_model_step_result(hd_model *model, float *norm2, bool *skipped);
+
+#endif

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The CPU back end: which tier runs, and memory that stands in for device memory. */
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "heimdall/backend.h"
+
+#define ALIGN_BYTES 64
+
+#if defined(__x86_64__)
+extern const hd_ops hd_cpu_v2_ops, hd_cpu_v3_ops, hd_cpu_v4_ops;
+#else
+extern const hd_ops hd_cpu_base_ops;
+#endif
+
+typedef struct tier {
+	const char *name;
+	const hd_ops *ops;
+} tier;
+
+static const tier tiers[] = {
+#if defined(__x86_64__)
+	{"v2", &hd_cpu_v2_ops}, {"v3", &hd_cpu_v3_ops}, {"v4", &hd_cpu_v4_ops}
+#else
+	{"base", &hd_cpu_base_ops}
+#endif
+};
+#define TIER_COUNT ((int)(sizeof tiers / sizeof *tiers))
+
+/* How many of the tiers this processor can run, at least one. */
+static int supported_tiers(void)
+{
+#if defined(__x86_64__)
+	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("bmi2"))
+		return 1;
+	if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl") ||
+		!__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512cd"))
+		return 2;
+#endif
+	return TIER_COUNT;
+}
+
+size_t hd_dtype_bytes(hd_dtype dtype)
+{
+	switch (dtype) {
+	case HD_F64:
+		return 8;
+	case HD_F32:
+	case HD_I32:
+		return 4;
+	case HD_F16:
+	case HD_BF16:
+	case HD_I16:
+		return 2;
+	case HD_I8:
+	case HD_U8:
+		return 1;
+	}
+	return 0;
+}
+
+static hd_status cpu_alloc(hd_backend *self, void **out, size_t bytes)
+{
+	(void)self;
+	if (bytes > SIZE_MAX - ALIGN_BYTES)
+		return hd_fail(HD_E_MEMORY, "out of memory: %zu bytes", bytes);
+	*out = aligned_alloc(ALIGN_BYTES, (bytes + ALIGN_BYTES) / ALIGN_BYTES * ALIGN_BYTES);
+	return *out ? HD_OK : hd_fail(HD_E_MEMORY, "out of memory: %zu bytes", bytes);
+}
+
+static void cpu_free(hd_backend *self, void *p)
+{
+	(void)self;
+	free(p);
+}
+
+static hd_status cpu_copy(hd_backend *self, void *dst, const void *src, size_t bytes, hd_stream *stream)
+{
+	(void)self;
+	(void)stream;
+	if (bytes)
+		memcpy(dst, src, bytes);
+	return HD_OK;
+}
+
+static hd_status cpu_fill(hd_backend *self, void *dst, int byte, size_t bytes, hd_stream *stream)
+{
+	(void)self;
+	(void)stream;
+	if (bytes)
+		memset(dst, byte, bytes);
+	return HD_OK;
+}
+
+static hd_status cpu_sync(hd_backend *self, hd_stream *stream)
+{
+	(void)self;
+	(void)stream;
+	return HD_OK;
+}
+
+static void cpu_close(hd_backend *self)
+{
+	free(self);
+}
+
+static hd_status open_tier(hd_backend **out, const tier *t, int threads)
+{
+	hd_backend *b = calloc(1, sizeof *b);
+	if (!b)
+		return hd_fail(HD_E_MEMORY, "out of memory for the CPU back end");
+	*b = (hd_backend){
+		.name = "cpu",
+		.tier = t->name,
+		.threads = threads > 0 ? threads : omp_get_num_procs(),
+		.ops = *t->ops,
+		.alloc = cpu_alloc,
+		.free = cpu_free,
+		.upload = cpu_copy,
+		.download = cpu_copy,
+		.copy = cpu_copy,
+		.fill = cpu_fill,
+		.sync = cpu_sync,
+		.close = cpu_close,
+	};
+	omp_set_dynamic(0);
+	omp_set_num_threads(b->threads);
+	*out = b;
+	return HD_OK;
+}
+
+hd_status hd_backend_open_cpu(hd_backend **out, const char *tier_name, int threads)
+{
+	*out = NULL;
+	for (int i = 0; i < TIER_COUNT; i++) {
+		if (strcmp(tiers[i].name, tier_name) != 0)
+			continue;
+		if (i >= supported_tiers())
+			return hd_fail(HD_E_UNSUPPORTED, "this processor has no instruction tier %s", tier_name);
+		return open_tier(out, &tiers[i], threads);
+	}
+	return hd_fail(HD_E_UNSUPPORTED, "no instruction tier '%s' in this build", tier_name);
+}
+
+hd_status hd_backend_open(hd_backend **out, const char *accelerator, int threads)
+{
+	*out = NULL;
+	if (!strcmp(accelerator, "gpu"))
+		return hd_fail(HD_E_UNSUPPORTED,
+			"--accelerator gpu: this build has no CUDA back end; use --accelerator cpu");
+	if (strcmp(accelerator, "cpu") != 0 && strcmp(accelerator, "auto") != 0)
+		return hd_fail(HD_E_USAGE, "--accelerator: '%s' is none of cpu, gpu, auto", accelerator);
+	const char *mask = getenv("HEIMDALL_CPU_TIER");
+	int best = supported_tiers() - 1;
+	if (mask && *mask) {
+		int wanted = 0;
+		while (wanted < TIER_COUNT && strcmp(tiers[wanted].name, mask) != 0)
+			wanted++;
+		if (wanted == TIER_COUNT)
+			return hd_fail(HD_E_USAGE, "HEIMDALL_CPU_TIER: no instruction tier '%s' in this build", mask);
+		best = wanted < best ? wanted : best;
+	}
+	return open_tier(out, &tiers[best], threads);
+}
+
+void hd_backend_close(hd_backend *backend)
+{
+	if (backend)
+		backend->close(backend);
+}

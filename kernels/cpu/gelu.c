@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Exact GELU (Hendrycks and Gimpel 2016): x * Phi(x). With z = |x|, the upper tail of the normal distribution
+ * is Q(z) = exp(-z^2/2) * poly(t), t = 1/(1 + 0.36 z): the form of Abramowitz and Stegun 7.1.26 with nine
+ * terms fitted here to erfcx(z/sqrt 2)/2 on 0..40 by reweighted least squares; relative error 4e-7 in float.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+
+#define LOG2E 1.44269504f
+#define LN2_HIGH 0.693359375f
+#define LN2_LOW (-2.12194440e-4f)
+#define EXP_SMALLEST (-87.0f)
+#define INV_SQRT_2PI 0.398942280f
+
+/* exp(x) for x <= 0; 0x1.8p23 rounds to an integer; the polynomial is Taylor's to 1/720; NaN stays NaN. */
+static inline float exp_negative(float x)
+{
+	float kept = x < EXP_SMALLEST ? EXP_SMALLEST : x;
+	float n = (kept * LOG2E + 0x1.8p23f) - 0x1.8p23f;
+	float r = kept - n * LN2_HIGH - n * LN2_LOW;
+	float p = 1.0f / 720;
+	p = p * r + 1.0f / 120;
+	p = p * r + 1.0f / 24;
+	p = p * r + 1.0f / 6;
+	p = p * r + 0.5f;
+	p = p * r + 1.0f;
+	p = p * r + 1.0f;
+	int32_t bits = ((int32_t)n + 127) * (1 << 23);
+	float power;
+	memcpy(&power, &bits, sizeof power);
+	return x < EXP_SMALLEST ? 0.0f : p * power;
+}
+
+/* Q(z) for z >= 0 given e = exp(-z^2/2). */
+static inline float upper_tail(float z, float e)
+{
+	float t = 1.0f / (1.0f + 0.36f * z);
+	float p = -0.0302452052f;
+	p = p * t + 0.139537133f;
+	p = p * t - 0.223648807f;
+	p = p * t + 0.107414361f;
+	p = p * t - 0.000410425805f;
+	p = p * t + 0.0960448664f;
+	p = p * t + 0.12400843f;
+	p = p * t + 0.143682f;
+	p = p * t + 0.143617661f;
+	return p * t * e;
+}
+
+/*
+ * x = -inf is the one input where x * Phi(x) would be inf * 0; beyond |x| = 13 the tail is below float's
+ * smallest number, so the argument of the tail is held there.
+ */
+#define FARTHEST 13.2f
+
+static inline float held(float x)
+{
+	float z = fabsf(x);
+	return z > FARTHEST ? FARTHEST : z;
+}
+
+hd_status HD_CPU(gelu_fwd)(void *y, const void *x, hd_dtype dt, int64_t n, hd_stream *stream)
+{
+	(void)stream;
+	HD_ONLY_F32(dt);
+	const float *in = x;
+	float *out = y;
+#pragma omp parallel for simd schedule(static) if (parallel : n > HD_PARALLEL_MIN)
+	for (int64_t i = 0; i < n; i++) {
+		float v = in[i], z = held(v);
+		float q = upper_tail(z, exp_negative(-0.5f * z * z));
+		float small = v < -FARTHEST ? -FARTHEST : v;
+		out[i] = v > 0 ? v - v * q : small * q;
+	}
+	return HD_OK;
+}
+
+/* d/dx x Phi(x) = Phi(x) + x phi(x). */
+hd_status HD_CPU(gelu_bwd)(void *dx, const void *dy, const void *x, hd_dtype dt, int64_t n, hd_stream *stream)
+{
+	(void)stream;
+	HD_ONLY_F32(dt);
+	const float *in = x, *g = dy;
+	float *out = dx;
+#pragma omp parallel for simd schedule(static) if (parallel : n > HD_PARALLEL_MIN)
+	for (int64_t i = 0; i < n; i++) {
+		float v = in[i], z = held(v);
+		float e = exp_negative(-0.5f * z * z);
+		float q = upper_tail(z, e);
+		float slope = z * INV_SQRT_2PI * e;
+		out[i] = g[i] * (v > 0 ? 1.0f - q + slope : q - slope);
+	}
+	return HD_OK;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Linear layers: products by oneDNN's sgemm (row-major), bias and its gradient here. */
+#include <dnnl.h>
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+
+static hd_status product(char ta, char tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
+	int64_t ldb, float beta, float *c, int64_t ldc)
+{
+	dnnl_status_t status = dnnl_sgemm(ta, tb, m, n, k, 1.0f, a, lda, b, ldb, beta, c, ldc);
+	if (status != dnnl_success)
+		return hd_fail(HD_E_FAILED, "dnnl_sgemm %ld x %ld x %ld: status %d", (long)m, (long)n, (long)k, (int)status);
+	return HD_OK;
+}
+
+hd_status HD_CPU(linear_fwd)(void *y, const void *x, const float *w, const float *b, hd_dtype dt, int64_t rows, int64_t C,
+	int64_t K, hd_stream *stream)
+{
+	(void)stream;
+	HD_ONLY_F32(dt);
+	float *out = y;
+	if (rows == 0 || K == 0)
+		return HD_OK;
+	if (b) {
+#pragma omp parallel for schedule(static) if (rows * K > HD_PARALLEL_MIN)
+		for (int64_t r = 0; r < rows; r++)
+			memcpy(out + r * K, b, (size_t)K * sizeof(float));
+	}
+	return product('N', 'T', rows, K, C, x, C, w, C, b ? 1.0f : 0.0f, out, K);
+}
+
+hd_status HD_CPU(linear_bwd_data)(void *dx, const void *dy, const float *w, hd_dtype dt, int64_t rows, int64_t C, int64_t K,
+	hd_stream *stream)
+{
+	(void)stream;
+	HD_ONLY_F32(dt);
+	if (rows == 0 || C == 0)
+		return HD_OK;
+	return product('N', 'N', rows, C, K, dy, K, w, C, 0.0f, dx, C);
+}
+
+size_t HD_CPU(linear_bwd_weight_work)(int64_t rows, int64_t C, int64_t K)
+{
+	(void)rows;
+	(void)C;
+	return (size_t)(HD_PIECES * K) * sizeof(float);
+}
+
+/* Column sums of dy (rows,K), piece by piece. */
+static void bias_gradient(float *db, const float *dy, float beta, float *part, int64_t rows, int64_t K)
+{
+#pragma omp parallel for schedule(static) if (rows * K > HD_PARALLEL_MIN)
+	for (int64_t piece = 0; piece < HD_PIECES; piece++) {
+		float *sum = part + piece * K;
+		memset(sum, 0, (size_t)K * sizeof(float));
+		for (int64_t r = hd_piece_start(piece, rows); r < hd_piece_start(piece + 1, rows); r++) {
+#pragma omp simd
+			for (int64_t k = 0; k < K; k++)
+				sum[k] += dy[r * K + k];
+		}
+	}
+	hd_combine_pieces(db, part, beta, K);
+}
+
+hd_status HD_CPU(linear_bwd_weight)(float *dw, float *db, const void *dy, const void *x, float beta, void *work, hd_dtype dt,
+	int64_t rows, int64_t C, int64_t K, hd_stream *stream)
+{
+	(void)stream;
+	HD_ONLY_F32(dt);
+	if (db)
+		bias_gradient(db, dy, beta, work, rows, K);
+	if (K == 0 || C == 0)
+		return HD_OK;
+	if (rows == 0) {
+		for (int64_t i = 0; i < K * C; i++)
+			dw[i] = beta == 0 ? 0 : beta * dw[i];
+		return HD_OK;
+	}
+	return product('T', 'N', K, C, rows, dy, K, x, C, beta, dw, C);
+}

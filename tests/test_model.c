@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The whole network against PyTorch: forward, loss, every gradient, ten AdamW steps (golden/make_model.py). */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "heimdall/model.h"
+#include "heimdall/safetensors.h"
+
+#define GOLDEN "tests/golden/model.safetensors"
+#define TOLERANCE 1e-4 /* relative to the tensor's largest value, as golden values are exact to 1e-12 */
+
+static const hd_model_config small = {
+	.backbone = {"small-test", {1, 1, 2, 1}, {8, 16, 24, 32}, false},
+	.channels = 3,
+	.height = 64,
+	.width = 32,
+	.batch = 4, /* one more than the golden batch: a row of weight 0 fills up */
+	.sigma_min = 0.01f,
+	.sigma_max = 1.0f,
+};
+
+typedef struct fixture {
+	hd_backend *backend;
+	hd_model *model;
+	hd_safetensors golden;
+} fixture;
+
+static const float *golden(const fixture *f, const char *prefix, const char *name, int64_t count)
+{
+	char key[128];
+	snprintf(key, sizeof key, "%s%s", prefix, name);
+	const hd_tensor *t = hd_safetensors_find(&f->golden, key);
+	cr_assert_not_null(t, "%s: no tensor %s", GOLDEN, key);
+	cr_assert_eq(t->bytes, (size_t)count * sizeof(float), "%s: %s has %zu bytes, want %zu", GOLDEN, key, t->bytes,
+		(size_t)count * sizeof(float));
+	return t->data;
+}
+
+static void expect_close(const char *what, const float *got, const float *want, int64_t n)
+{
+	double largest = 0;
+	for (int64_t i = 0; i < n; i++)
+		largest = fmax(largest, fabs((double)want[i]));
+	for (int64_t i = 0; i < n; i++) {
+		double error = fabs((double)got[i] - (double)want[i]);
+		cr_assert(error <= TOLERANCE * largest, "%s[%ld]: got %.9g, want %.9g, bound %.3g", what, (long)i, (double)got[i],
+			(double)want[i], TOLERANCE * largest);
+	}
+}
+
+static void put(const fixture *f, void *device, const void *host, size_t bytes)
+{
+	cr_assert_eq(f->backend->upload(f->backend, device, host, bytes, NULL), HD_OK);
+}
+
+static void compare_parameters(const fixture *f, hd_flat which, const char *prefix)
+{
+	int count;
+	const hd_parameter *p = hd_model_parameters(f->model, &count);
+	for (int i = 0; i < count; i++) {
+		float *values = calloc((size_t)p[i].size, sizeof(float));
+		cr_assert_eq(hd_model_read(f->model, which, i, values), HD_OK);
+		char what[128];
+		snprintf(what, sizeof what, "%s%s", prefix, p[i].name);
+		expect_close(what, values, golden(f, prefix, p[i].name, p[i].size), p[i].size);
+		free(values);
+	}
+}
+
+static void start(fixture *f)
+{
+	cr_assert_eq(hd_backend_open(&f->backend, "cpu", 0), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_model_create(&f->model, f->backend, &small), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_safetensors_open(&f->golden, GOLDEN, false), HD_OK, "%s", hd_error_text());
+	int count;
+	const hd_parameter *p = hd_model_parameters(f->model, &count);
+	for (int i = 0; i < count; i++)
+		cr_assert_eq(hd_model_write(f->model, HD_FLAT_WEIGHTS, i, golden(f, "w.", p[i].name, p[i].size)), HD_OK);
+
+	/* the golden input is NCHW with 3 rows; ours NHWC with 4, the last of them NaN-free rubbish of weight 0 */
+	int H = small.height, W = small.width, C = small.channels;
+	const float *x = golden(f, "", "x", (int64_t)3 * C * H * W);
+	float *nhwc = calloc((size_t)4 * H * W * C, sizeof(float));
+	for (int n = 0; n < 4; n++)
+		for (int i = 0; i < H * W; i++)
+			for (int c = 0; c < C; c++)
+				nhwc[((size_t)n * H * W + i) * C + c] = n < 3 ? x[((size_t)n * C + c) * H * W + i] : 0.25f * i / W;
+	const hd_model_io *io = hd_model_buffers(f->model);
+	put(f, io->input, nhwc, (size_t)4 * H * W * C * sizeof(float));
+	free(nhwc);
+	float target[8] = {0}, weight[4] = {0};
+	memcpy(target, golden(f, "", "target", 6), 6 * sizeof(float));
+	memcpy(weight, golden(f, "", "weight", 3), 3 * sizeof(float));
+	put(f, io->target, target, sizeof target);
+	put(f, io->weight, weight, sizeof weight);
+}
+
+static void stop(fixture *f)
+{
+	hd_safetensors_close(&f->golden);
+	hd_model_free(f->model);
+	hd_backend_close(f->backend);
+}
+
+static void pass(const fixture *f)
+{
+	cr_assert_eq(hd_model_forward(f->model, true), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_model_loss(f->model, 1.0f / 2.5f), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_model_backward(f->model), HD_OK, "%s", hd_error_text());
+}
+
+Test(model, forward_loss_and_gradients_are_pytorchs)
+{
+	fixture f = {0};
+	start(&f);
+	pass(&f);
+	const hd_model_io *io = hd_model_buffers(f.model);
+	float mu[8], sigma[8], sums[4];
+	f.backend->download(f.backend, mu, io->mu, sizeof mu, NULL);
+	f.backend->download(f.backend, sigma, io->sigma, sizeof sigma, NULL);
+	f.backend->download(f.backend, sums, io->sums, sizeof sums, NULL);
+	expect_close("mu", mu, golden(&f, "", "mu", 6), 6);
+	expect_close("sigma", sigma, golden(&f, "", "sigma", 6), 6);
+	float loss = sums[0] / sums[1];
+	expect_close("loss", &loss, golden(&f, "", "loss", 1), 1);
+	cr_assert_float_eq(sums[2] + sums[3], sums[0], 1e-5 * (fabs((double)sums[2]) + fabs((double)sums[3])));
+	compare_parameters(&f, HD_FLAT_GRADIENTS, "g.");
+	stop(&f);
+}
+
+Test(model, ten_adamw_steps_are_pytorchs)
+{
+	fixture f = {0};
+	start(&f);
+	hd_adamw_hyper hyper = {.lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.05f, .max_norm = 1.0f};
+	for (int step = 1; step <= 10; step++) {
+		pass(&f);
+		hyper.correction1 = (float)(1 - pow(0.9, step));
+		hyper.correction2 = (float)(1 - pow(0.999, step));
+		cr_assert_eq(hd_model_step(f.model, &hyper), HD_OK, "%s", hd_error_text());
+		float norm2;
+		bool skipped;
+		cr_assert_eq(hd_model_step_result(f.model, &norm2, &skipped), HD_OK);
+		cr_assert(!skipped);
+		float norm = sqrtf(norm2);
+		if (step == 1)
+			expect_close("gradient norm", &norm, golden(&f, "", "norm", 1), 1);
+	}
+	compare_parameters(&f, HD_FLAT_WEIGHTS, "after.");
+	stop(&f);
+}
+
+Test(model, parameter_counts)
+{
+	/* torchvision's published counts less its 1000-class head (D*1000 + 1000), plus our two heads */
+	static const struct {
+		const char *name;
+		int64_t published;
+	} sizes[] = {{"tiny", 28589128}, {"small", 50223688}, {"base", 88591464}, {"large", 197767336}};
+	hd_backend *backend;
+	cr_assert_eq(hd_backend_open(&backend, "cpu", 1), HD_OK);
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		const hd_backbone *b = hd_backbone_find(sizes[i].name);
+		cr_assert_not_null(b);
+		hd_model_config config = small;
+		config.backbone = *b;
+		config.height = 128;
+		size_t parameter_bytes, activation_bytes;
+		int64_t got, D = b->widths[3];
+		cr_assert_eq(hd_model_footprint(backend, &config, &parameter_bytes, &activation_bytes, &got), HD_OK);
+		int64_t head = D * 128 + 128 + 256 + 128 * 64 + 64 + 128 + 64 * 2 + 2;
+		int64_t want = sizes[i].published - (D * 1000 + 1000) + 2 * head;
+		cr_assert_eq(got, want, "%s: got %ld parameters, want %ld", b->name, (long)got, (long)want);
+	}
+	hd_backend_close(backend);
+}
