@@ -13,13 +13,13 @@
 #define TOLERANCE 1e-4 /* relative to the tensor's largest value, as golden values are exact to 1e-12 */
 
 static const hd_model_config small = {
-	.backbone = {"small-test", {1, 1, 2, 1}, {8, 16, 24, 32}, false},
-	.channels = 3,
-	.height = 64,
-	.width = 32,
-	.batch = 4, /* one more than the golden batch: a row of weight 0 fills up */
-	.sigma_min = 0.01f,
-	.sigma_max = 1.0f,
+        .backbone = {"small-test", {1, 1, 2, 1}, {8, 16, 24, 32}, false},
+        .channels = 3,
+        .height = 64,
+        .width = 32,
+        .batch = 4, /* one more than the golden batch: a row of weight 0 fills up */
+        .sigma_min = 0.01f,
+        .sigma_max = 1.0f,
 };
 
 typedef struct fixture {
@@ -35,7 +35,7 @@ static const float *golden(const fixture *f, const char *prefix, const char *nam
 	const hd_tensor *t = hd_safetensors_find(&f->golden, key);
 	cr_assert_not_null(t, "%s: no tensor %s", GOLDEN, key);
 	cr_assert_eq(t->bytes, (size_t)count * sizeof(float), "%s: %s has %zu bytes, want %zu", GOLDEN, key, t->bytes,
-		(size_t)count * sizeof(float));
+	        (size_t)count * sizeof(float));
 	return t->data;
 }
 
@@ -46,8 +46,8 @@ static void expect_close(const char *what, const float *got, const float *want, 
 		largest = fmax(largest, fabs((double)want[i]));
 	for (int64_t i = 0; i < n; i++) {
 		double error = fabs((double)got[i] - (double)want[i]);
-		cr_assert(error <= TOLERANCE * largest, "%s[%ld]: got %.9g, want %.9g, bound %.3g", what, (long)i, (double)got[i],
-			(double)want[i], TOLERANCE * largest);
+		cr_assert(error <= TOLERANCE * largest, "%s[%ld]: got %.9g, want %.9g, bound %.3g", what, (long)i,
+		        (double)got[i], (double)want[i], TOLERANCE * largest);
 	}
 }
 
@@ -78,7 +78,8 @@ static void start(fixture *f)
 	int count;
 	const hd_parameter *p = hd_model_parameters(f->model, &count);
 	for (int i = 0; i < count; i++)
-		cr_assert_eq(hd_model_write(f->model, HD_FLAT_WEIGHTS, i, golden(f, "w.", p[i].name, p[i].size)), HD_OK);
+		cr_assert_eq(
+		        hd_model_write(f->model, HD_FLAT_WEIGHTS, i, golden(f, "w.", p[i].name, p[i].size)), HD_OK);
 
 	/* the golden input is NCHW with 3 rows; ours NHWC with 4, the last of them NaN-free rubbish of weight 0 */
 	int H = small.height, W = small.width, C = small.channels;
@@ -87,7 +88,8 @@ static void start(fixture *f)
 	for (int n = 0; n < 4; n++)
 		for (int i = 0; i < H * W; i++)
 			for (int c = 0; c < C; c++)
-				nhwc[((size_t)n * H * W + i) * C + c] = n < 3 ? x[((size_t)n * C + c) * H * W + i] : 0.25f * i / W;
+				nhwc[((size_t)n * H * W + i) * C + c] =
+				        n < 3 ? x[((size_t)n * C + c) * H * W + i] : 0.25f * i / W;
 	const hd_model_io *io = hd_model_buffers(f->model);
 	put(f, io->input, nhwc, (size_t)4 * H * W * C * sizeof(float));
 	free(nhwc);
@@ -135,7 +137,8 @@ Test(model, ten_adamw_steps_are_pytorchs)
 {
 	fixture f = {0};
 	start(&f);
-	hd_adamw_hyper hyper = {.lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.05f, .max_norm = 1.0f};
+	hd_adamw_hyper hyper = {
+	        .lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.05f, .max_norm = 1.0f};
 	for (int step = 1; step <= 10; step++) {
 		pass(&f);
 		hyper.correction1 = (float)(1 - pow(0.9, step));

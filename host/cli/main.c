@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "host/cli/cli.h"
 #include "host/common/memory.h"
@@ -20,26 +21,30 @@ typedef struct command {
 } command;
 
 static const command table[] = {
-	{"train", 'T', false, hd_cli_train, "train a localisation model on a folder of recordings"},
-	{"eval", 'E', false, hd_cli_eval, "error in metres of a checkpoint on a split of the data"},
-	{"predict", 'P', true, hd_cli_predict, "position and sigma for recordings: one .npy per receiver, in channel order"},
-	{"synth", 'S', false, hd_cli_synth, "render synthetic recordings with known positions"},
-	{"features", 'F', true, hd_cli_features, "mel levels of .npy recordings, as .npy and picture"},
+        {"train", 'T', false, hd_cli_train, "train a localisation model on a folder of recordings"},
+        {"eval", 'E', false, hd_cli_eval, "error in metres of a checkpoint on a split of the data"},
+        {"predict", 'P', true, hd_cli_predict,
+                "position and sigma for recordings: one .npy per receiver, in channel order"},
+        {"synth", 'S', false, hd_cli_synth, "render synthetic recordings with known positions"},
+        {"features", 'F', true, hd_cli_features, "mel levels of .npy recordings, as .npy and picture"},
 };
+#define SPIN_COUNT "20000"
 #define COMMAND_COUNT (sizeof table / sizeof *table)
 
 /* Named in the design, not in this version: said plainly rather than called unknown. */
-static const char *const later[] = {"grid", "export", "publish", "compare", "report", "reproduce", "runs", "track", "catalog",
-	"import", "doctor"};
+static const char *const later[] = {
+        "grid", "export", "publish", "compare", "report", "reproduce", "runs", "track", "catalog", "import", "doctor"};
 
 static void usage(FILE *to)
 {
-	fprintf(to, "heimdall %s: from SDR IQ recordings to a localisation model\n\nusage: heimdall COMMAND [--setting value ...]\n\n",
-		hd_version);
+	fprintf(to,
+	        "heimdall %s: from SDR IQ recordings to a localisation model\n\nusage: heimdall COMMAND [--setting "
+	        "value ...]\n\n",
+	        hd_version);
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		fprintf(to, "  %-10s %s\n", table[i].name, table[i].help);
 	fprintf(to, "\nheimdall COMMAND --help lists its settings; --config FILE reads them from YAML.\n"
-		    "Exit codes: 0 done, 1 failed, 2 usage, 3 data, 4 interrupted, checkpoint written.\n");
+	            "Exit codes: 0 done, 1 failed, 2 usage, 3 data, 4 interrupted, checkpoint written.\n");
 }
 
 static const command *find_command(const char *name)
@@ -62,15 +67,15 @@ static int unknown_command(const char *name)
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		names[i] = table[i].name;
 	const char *near = hd_nearest_name(name, names, COMMAND_COUNT);
-	fprintf(stderr, "heimdall: unknown command '%s'%s%s%s; see heimdall --help\n", name, near ? "; did you mean " : "",
-		near ? near : "", near ? "?" : "");
+	fprintf(stderr, "heimdall: unknown command '%s'%s%s%s; see heimdall --help\n", name,
+	        near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 	return hd_status_exit_code(HD_E_USAGE);
 }
 
 static void command_help(const command *c)
 {
 	printf("heimdall %s: %s\n\nusage: heimdall %s [--setting value ...]%s\n", c->name, c->help, c->name,
-		c->takes_files ? " FILE..." : "");
+	        c->takes_files ? " FILE..." : "");
 	hd_settings_help(stdout, c->letter);
 }
 
@@ -83,7 +88,8 @@ static hd_status run(const command *c, int argc, char **argv)
 	bool help;
 	HD_TRY(hd_alloc(&files, (size_t)argc + 1, sizeof *files));
 	HD_TRY(hd_settings_init(&settings));
-	HD_TRY(hd_settings_read_arguments(&settings, c->letter, argc, argv, files, c->takes_files ? argc : 0, &count, &help));
+	HD_TRY(hd_settings_read_arguments(
+	        &settings, c->letter, argc, argv, files, c->takes_files ? argc : 0, &count, &help));
 	if (help) {
 		command_help(c);
 		goto done;
@@ -97,8 +103,22 @@ done:
 	return st;
 }
 
+/*
+ * libgomp reads its settings before main. Its threads spin for milliseconds between parallel regions, which costs
+ * a factor of ten as soon as another process takes a core; a shorter spin costs nothing measurable on an idle
+ * machine. So the program starts itself once more with one, unless the user chose a policy.
+ */
+static void restart_with_short_spin(char **argv)
+{
+	if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY"))
+		return;
+	if (setenv("GOMP_SPINCOUNT", SPIN_COUNT, 1) == 0)
+		execv("/proc/self/exe", argv); /* on failure the run goes on as it is */
+}
+
 int main(int argc, char **argv)
 {
+	restart_with_short_spin(argv);
 	setlocale(LC_NUMERIC, "C");
 	const char *name = argc > 1 ? argv[1] : "--help";
 	if (!strcmp(name, "--version")) {

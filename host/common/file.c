@@ -47,12 +47,28 @@ done:
 	return st;
 }
 
+/* A device or pipe (/dev/stdout) cannot be replaced by a file. */
+static hd_status write_through(const char *path, const hd_span *spans, size_t count)
+{
+	hd_status st = HD_OK;
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return io_error(path, "open");
+	for (size_t i = 0; i < count && st == HD_OK; i++)
+		st = write_all(fd, path, &spans[i]);
+	close(fd);
+	return st;
+}
+
 hd_status hd_file_write(const char *path, const hd_span *spans, size_t count, int durable)
 {
 	hd_status st;
 	char *temporary = NULL;
 	int fd = -1;
 	bool made = false;
+	struct stat info;
+	if (stat(path, &info) == 0 && (S_ISCHR(info.st_mode) || S_ISFIFO(info.st_mode)))
+		return write_through(path, spans, count);
 	HD_TRY(hd_sprintf(&temporary, "%s.tmp%ld", path, (long)getpid()));
 	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (fd < 0) {

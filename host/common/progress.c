@@ -99,7 +99,8 @@ static void describe(char *text, size_t bytes, const hd_progress *p, bool ended)
 	double rate = elapsed > 0 ? (double)p->done / elapsed : 0;
 	long left = ended || rate <= 0 ? (long)elapsed : (long)((double)(p->total - p->done) / rate + 0.5);
 	snprintf(text, bytes, "%lld/%lld  %.*f %s/s  %s %ld:%02ld%s%s", (long long)p->done, (long long)p->total,
-		rate < 10 ? 1 : 0, rate, p->unit, ended ? "in" : "ETA", left / 60, left % 60, p->note[0] ? "  " : "", p->note);
+	        rate < 10 ? 1 : 0, rate, p->unit, ended ? "in" : "ETA", left / 60, left % 60, p->note[0] ? "  " : "",
+	        p->note);
 }
 
 static void draw_bar(const hd_progress *p)

@@ -12,15 +12,17 @@
 /* Switches bars off (--no-progress); plain lines and messages stay. */
 void hd_progress_enable(bool enabled);
 
-/* One line on stderr, above a running bar. hd_warn puts "warning: " in front (yellow on a terminal, NO_COLOR honoured). */
+/* One line on stderr, above a running bar. hd_warn puts "warning: " in front (yellow on a terminal, NO_COLOR honoured).
+ */
 void hd_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void hd_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 typedef struct hd_progress hd_progress;
 
-/* Starts a bar: "label  [#####     ] 512/1200  183 unit/s  ETA 0:12  note". One at a time. NULL on lack of memory is fine everywhere. */
+/* Starts a bar: "label  [#####     ] 512/1200  183 unit/s  ETA 0:12  note". One at a time. NULL on lack of memory is
+ * fine everywhere. */
 hd_progress *hd_progress_start(const char *label, const char *unit, int64_t total);
 void hd_progress_update(hd_progress *progress, int64_t done, const char *note); /* note may be NULL; any thread */
-void hd_progress_end(hd_progress *progress); /* NULL-safe; prints the closing line */
+void hd_progress_end(hd_progress *progress);                                    /* NULL-safe; prints the closing line */
 
 #endif

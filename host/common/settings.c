@@ -13,9 +13,9 @@
 extern char **environ;
 
 const hd_setting hd_setting_table[HD_SETTING_COUNT] = {
-#define HD_SETTING(group, key, type, def, low, high, unit, commands, help) \
+#define HD_SETTING(group, key, type, def, low, high, unit, commands, help)                                             \
 	{#group, #key, HD_KIND_##type, offsetof(hd_settings, key), low, high, NULL, unit, commands, help},
-#define HD_CHOICE(group, key, def, choices, commands, help) \
+#define HD_CHOICE(group, key, def, choices, commands, help)                                                            \
 	{#group, #key, HD_KIND_CHOICE, offsetof(hd_settings, key), 0, 0, choices, "", commands, help},
 #include "heimdall/settings.def"
 #undef HD_SETTING
@@ -24,12 +24,13 @@ const hd_setting hd_setting_table[HD_SETTING_COUNT] = {
 
 static const struct {
 	const char *alias, *key;
-} aliases[] = {{"lr", "learning_rate"}, {"val_split", "validation_split"}, {"data", "data_dir"}, {"batch", "batch_size"},
-	{"size", "backbone_size"}};
+} aliases[] = {{"lr", "learning_rate"}, {"val_split", "validation_split"}, {"data", "data_dir"},
+        {"batch", "batch_size"}, {"size", "backbone_size"}};
 
 #define ENVIRONMENT_PREFIX "HEIMDALL_"
 #define NAME_BYTES 64
 #define HELP_COLUMNS 80
+#define HELP_INDENT 30
 
 static hd_status default_INT(hd_settings *s, size_t offset, int64_t value)
 {
@@ -58,9 +59,10 @@ hd_status hd_settings_init(hd_settings *settings)
 {
 	hd_status st = HD_OK;
 	*settings = (hd_settings){0};
-#define HD_SETTING(group, key, type, def, low, high, unit, commands, help) \
+#define HD_SETTING(group, key, type, def, low, high, unit, commands, help)                                             \
 	HD_TRY(default_##type(settings, offsetof(hd_settings, key), def));
-#define HD_CHOICE(group, key, def, choices, commands, help) HD_TRY(default_TEXT(settings, offsetof(hd_settings, key), def));
+#define HD_CHOICE(group, key, def, choices, commands, help)                                                            \
+	HD_TRY(default_TEXT(settings, offsetof(hd_settings, key), def));
 #include "heimdall/settings.def"
 #undef HD_SETTING
 #undef HD_CHOICE
@@ -101,7 +103,8 @@ static int name_distance(const char *a, const char *b)
 				best = d[i - 1][j] + 1;
 			if (d[i][j - 1] + 1 < best)
 				best = d[i][j - 1] + 1;
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best)
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+			        d[i - 2][j - 2] + 1 < best)
 				best = d[i - 2][j - 2] + 1;
 			d[i][j] = best;
 		}
@@ -135,7 +138,7 @@ int hd_setting_find(const char *name)
 {
 	char key[NAME_BYTES];
 	size_t n = 0;
-	for (; name[n] && n < sizeof key - 1; n++)
+	for (; n < sizeof key - 1 && name[n]; n++)
 		key[n] = name[n] == '-' ? '_' : name[n];
 	key[n] = 0;
 	if (name[n])
@@ -153,8 +156,8 @@ int hd_setting_find(const char *name)
 
 static hd_status bad_range(const hd_setting *row, const char *value, const char *origin)
 {
-	return hd_fail(HD_E_USAGE, "%s: %s: %s is out of range %.10g .. %.10g%s%s", origin, row->key, value, row->low, row->high,
-		row->unit[0] ? " " : "", row->unit);
+	return hd_fail(HD_E_USAGE, "%s: %s is out of range %.10g .. %.10g%s%s", origin, value, row->low, row->high,
+	        row->unit[0] ? " " : "", row->unit);
 }
 
 static hd_status set_int(hd_settings *s, const hd_setting *row, const char *value, const char *origin)
@@ -163,7 +166,7 @@ static hd_status set_int(hd_settings *s, const hd_setting *row, const char *valu
 	errno = 0;
 	long long number = strtoll(value, &end, 10);
 	if (end == value || *end || errno == EINVAL)
-		return hd_fail(HD_E_USAGE, "%s: %s: '%s' is not a whole number", origin, row->key, value);
+		return hd_fail(HD_E_USAGE, "%s: '%s' is not a whole number", origin, value);
 	if (errno || (double)number < row->low || (double)number > row->high)
 		return bad_range(row, value, origin);
 	return default_INT(s, row->offset, number);
@@ -174,7 +177,7 @@ static hd_status set_float(hd_settings *s, const hd_setting *row, const char *va
 	char *end;
 	double number = strtod(value, &end);
 	if (end == value || *end || !isfinite(number) || strpbrk(value, "xXpP"))
-		return hd_fail(HD_E_USAGE, "%s: %s: '%s' is not a number", origin, row->key, value);
+		return hd_fail(HD_E_USAGE, "%s: '%s' is not a number", origin, value);
 	if (number < row->low || number > row->high)
 		return bad_range(row, value, origin);
 	return default_FLOAT(s, row->offset, number);
@@ -186,7 +189,7 @@ static hd_status set_bool(hd_settings *s, const hd_setting *row, const char *val
 	for (int i = 0; i < 8; i++)
 		if (!strcasecmp(value, words[i]))
 			return default_BOOL(s, row->offset, i >= 4);
-	return hd_fail(HD_E_USAGE, "%s: %s: '%s' is neither true nor false", origin, row->key, value);
+	return hd_fail(HD_E_USAGE, "%s: '%s' is neither true nor false", origin, value);
 }
 
 static int choice_position(const char *choices, const char *value)
@@ -202,11 +205,41 @@ static int choice_position(const char *choices, const char *value)
 	return -1;
 }
 
+/* Length in bytes of the code point at text and its value; 0 where it is no UTF-8 (RFC 3629). */
+static int decode_utf8(const char *text, uint32_t *code_point)
+{
+	static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
+	const unsigned char *s = (const unsigned char *)text;
+	int length = s[0] < 0x80 ? 1 : s[0] < 0xc0 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf8 ? 4 : 0;
+	if (!length)
+		return 0;
+	uint32_t c = length == 1 ? s[0] : s[0] & (0x7fu >> length);
+	for (int i = 1; i < length; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (s[i] & 0x3fu);
+	}
+	*code_point = c;
+	return c < smallest[length] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff) ? 0 : length;
+}
+
+static bool is_utf8(const char *text)
+{
+	uint32_t code_point;
+	for (int length; *text; text += length)
+		if (!(length = decode_utf8(text, &code_point)))
+			return false;
+	return true;
+}
+
 static hd_status set_text(hd_settings *s, const hd_setting *row, const char *value, const char *origin)
 {
 	char *copy;
+	/* Checkpoints keep the settings as YAML, which holds no other bytes. */
+	if (!is_utf8(value))
+		return hd_fail(HD_E_USAGE, "%s: '%s' is not valid UTF-8", origin, value);
 	if (row->choices && choice_position(row->choices, value) < 0)
-		return hd_fail(HD_E_USAGE, "%s: %s: '%s' is none of %s", origin, row->key, value, row->choices);
+		return hd_fail(HD_E_USAGE, "%s: '%s' is none of %s", origin, value, row->choices);
 	hd_status st = hd_strdup(&copy, value);
 	if (st != HD_OK)
 		return st;
@@ -220,14 +253,21 @@ hd_status hd_settings_set(hd_settings *settings, const char *key, const char *va
 	int index = hd_setting_find(key);
 	if (index < 0) {
 		const char *near = nearest_key(key);
-		return hd_fail(HD_E_USAGE, "%s: unknown setting '%s'%s%s%s", origin, key, near ? "; did you mean '" : "",
-			near ? near : "", near ? "'?" : "");
+		return hd_fail(HD_E_USAGE, "%s: unknown setting '%s'%s%s%s", origin, key,
+		        near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 	}
 	const hd_setting *row = &hd_setting_table[index];
 	static hd_status (*const setters[])(hd_settings *, const hd_setting *, const char *, const char *) = {
-		[HD_KIND_INT] = set_int, [HD_KIND_FLOAT] = set_float, [HD_KIND_BOOL] = set_bool, [HD_KIND_TEXT] = set_text,
-		[HD_KIND_CHOICE] = set_text};
-	hd_status st = setters[row->kind](settings, row, value, origin);
+	        [HD_KIND_INT] = set_int,
+	        [HD_KIND_FLOAT] = set_float,
+	        [HD_KIND_BOOL] = set_bool,
+	        [HD_KIND_TEXT] = set_text,
+	        [HD_KIND_CHOICE] = set_text};
+	/* Flags and variables are named after the key: it need not stand twice. */
+	bool named = !strncmp(origin, "--", 2) || !strncmp(origin, ENVIRONMENT_PREFIX, strlen(ENVIRONMENT_PREFIX));
+	char where[512];
+	snprintf(where, sizeof where, "%s%s%s", origin, named ? "" : ": ", named ? "" : row->key);
+	hd_status st = setters[row->kind](settings, row, value, where);
 	if (st == HD_OK)
 		settings->given[index] = true;
 	return st;
@@ -236,29 +276,31 @@ hd_status hd_settings_set(hd_settings *settings, const char *key, const char *va
 int hd_settings_choice(const char *key, const char *value)
 {
 	int index = hd_setting_find(key);
-	return index < 0 || !hd_setting_table[index].choices ? -1 : choice_position(hd_setting_table[index].choices, value);
+	return index < 0 || !hd_setting_table[index].choices ? -1
+	                                                     : choice_position(hd_setting_table[index].choices, value);
 }
 
 hd_status hd_settings_check(const hd_settings *s)
 {
 	double top = s->f_max > 0 ? s->f_max : s->sample_rate / 2;
 	if (s->validation_split + s->test_split >= 1)
-		return hd_fail(HD_E_USAGE, "validation_split %g and test_split %g leave nothing to train on", s->validation_split,
-			s->test_split);
+		return hd_fail(HD_E_USAGE, "validation_split %g and test_split %g leave nothing to train on",
+		        s->validation_split, s->test_split);
 	if (s->f_min >= top || top > s->sample_rate / 2)
-		return hd_fail(HD_E_USAGE, "f_min %g Hz and f_max %g Hz must rise and stay within half the sample_rate of %g Hz",
-			s->f_min, top, s->sample_rate);
+		return hd_fail(HD_E_USAGE,
+		        "f_min %g Hz and f_max %g Hz must rise and stay within half the sample_rate of %g Hz", s->f_min,
+		        top, s->sample_rate);
 	if (s->hop_length > s->n_fft)
 		return hd_fail(HD_E_USAGE, "hop_length %lld is longer than n_fft %lld: samples would be skipped",
-			(long long)s->hop_length, (long long)s->n_fft);
+		        (long long)s->hop_length, (long long)s->n_fft);
 	if (s->n_fft % 2)
 		return hd_fail(HD_E_USAGE, "n_fft %lld must be even", (long long)s->n_fft);
 	if (s->voice_share + s->tone_share > 1)
 		return hd_fail(HD_E_USAGE, "voice_share %g and tone_share %g are more than 1 together", s->voice_share,
-			s->tone_share);
+		        s->tone_share);
 	if (s->uncertainty_max > 0 && s->uncertainty_max <= s->uncertainty_min)
-		return hd_fail(HD_E_USAGE, "uncertainty_max %g m must be above uncertainty_min %g m", s->uncertainty_max,
-			s->uncertainty_min);
+		return hd_fail(HD_E_USAGE, "uncertainty_max %g m must be above uncertainty_min %g m",
+		        s->uncertainty_max, s->uncertainty_min);
 	return HD_OK;
 }
 
@@ -319,8 +361,8 @@ static hd_status read_flag(hd_settings *s, char command, int argc, char **argv, 
 		index = hd_setting_find(name + 3);
 	if (index < 0 || (negated && hd_setting_table[index].kind != HD_KIND_BOOL)) {
 		const char *near = nearest_key(name);
-		return hd_fail(HD_E_USAGE, "%s: unknown setting%s%s%s", flag, near ? "; did you mean --" : "", near ? near : "",
-			near ? "?" : "");
+		return hd_fail(HD_E_USAGE, "%s: unknown setting%s%s%s", flag, near ? "; did you mean --" : "",
+		        near ? near : "", near ? "?" : "");
 	}
 	const hd_setting *row = &hd_setting_table[index];
 	if (!strchr(row->commands, command))
@@ -331,6 +373,9 @@ static hd_status read_flag(hd_settings *s, char command, int argc, char **argv, 
 		return hd_settings_set(s, row->key, negated ? "false" : "true", flag);
 	if (*at + 1 >= argc)
 		return hd_fail(HD_E_USAGE, "%s: needs a value", flag);
+	if (!strncmp(argv[*at + 1], "--", 2))
+		return hd_fail(
+		        HD_E_USAGE, "%s: needs a value; one that starts with -- is written %s=VALUE", flag, flag);
 	return hd_settings_set(s, row->key, argv[++*at], flag);
 }
 
@@ -345,7 +390,7 @@ static bool config_flag(int argc, char **argv, int at, const char **path, int *w
 	}
 	if (strcmp(argv[at], "--config") != 0)
 		return false;
-	if (at + 1 < argc) {
+	if (at + 1 < argc && strncmp(argv[at + 1], "--", 2) != 0) {
 		*path = argv[at + 1];
 		*words = 2;
 	}
@@ -369,13 +414,18 @@ static hd_status read_config_files(hd_settings *settings, int argc, char **argv)
 	return HD_OK;
 }
 
-hd_status hd_settings_read_arguments(hd_settings *settings, char command, int argc, char **argv, const char **positional,
-	int max_positional, int *positional_count, bool *help)
+hd_status hd_settings_read_arguments(hd_settings *settings, char command, int argc, char **argv,
+        const char **positional, int max_positional, int *positional_count, bool *help)
 {
 	hd_status st;
 	bool only_positional = false;
 	*help = false;
 	*positional_count = 0;
+	/* Help is given whatever else is wrong. */
+	for (int i = 0; i < argc && strcmp(argv[i], "--") != 0 && !*help; i++)
+		*help = !strcmp(argv[i], "-h") || !strcmp(argv[i], "--help");
+	if (*help)
+		return HD_OK;
 	HD_TRY(read_config_files(settings, argc, argv));
 	HD_TRY(hd_settings_read_environment(settings));
 	for (int i = 0; i < argc; i++) {
@@ -383,8 +433,6 @@ hd_status hd_settings_read_arguments(hd_settings *settings, char command, int ar
 		int words;
 		if (!only_positional && !strcmp(argv[i], "--")) {
 			only_positional = true;
-		} else if (!only_positional && (!strcmp(argv[i], "-h") || !strcmp(argv[i], "--help"))) {
-			*help = true;
 		} else if (!only_positional && config_flag(argc, argv, i, &path, &words)) {
 			i += words - 1;
 		} else if (!only_positional && !strncmp(argv[i], "--", 2)) {
@@ -430,6 +478,26 @@ static void value_text(char *text, size_t bytes, const hd_settings *s, const hd_
 	}
 }
 
+/* Words from HELP_INDENT on, wrapped before HELP_COLUMNS; column: where the line stands. */
+static void put_wrapped(FILE *to, int column, const char *text)
+{
+	bool first = true;
+	while (*text) {
+		int length = (int)strcspn(text, " ");
+		if (!first && column + 1 + length >= HELP_COLUMNS) {
+			fputc('\n', to);
+			column = 0;
+			first = true;
+		}
+		if (first && column < HELP_INDENT)
+			column += fprintf(to, "%*s", HELP_INDENT - column, "");
+		column += fprintf(to, "%s%.*s", first ? "" : " ", length, text);
+		first = false;
+		text += length + (text[length] == ' ');
+	}
+	fputc('\n', to);
+}
+
 void hd_settings_help(FILE *to, char command)
 {
 	hd_settings defaults;
@@ -438,34 +506,48 @@ void hd_settings_help(FILE *to, char command)
 		return;
 	for (int i = 0; i < HD_SETTING_COUNT; i++) {
 		const hd_setting *row = &hd_setting_table[i];
-		char left[NAME_BYTES], value[256];
+		char value[256], text[512];
 		if (!strchr(row->commands, command))
 			continue;
 		if (strcmp(group, row->group) != 0)
 			fprintf(to, "\n%s:\n", row->group);
 		group = row->group;
 		value_text(value, sizeof value, &defaults, row);
-		snprintf(left, sizeof left, "--%s %s", row->key, row->kind == HD_KIND_BOOL ? "" : value);
-		fprintf(to, "  %-32s %s%s%s%s%s\n", left, row->help, row->unit[0] ? " [" : "", row->unit, row->unit[0] ? "]" : "",
-			row->kind == HD_KIND_BOOL && !strcmp(value, "true") ? " (on; --no-... turns off)" : "");
+		snprintf(text, sizeof text, "%s%s%s%s%s", row->help, row->unit[0] ? " [" : "", row->unit,
+		        row->unit[0] ? "]" : "",
+		        row->kind == HD_KIND_BOOL && !strcmp(value, "true") ? " (on; --no-... turns off)" : "");
+		int column = fprintf(to, "  --%s %s", row->key, row->kind == HD_KIND_BOOL ? "" : value);
+		if (column >= HELP_INDENT) {
+			fputc('\n', to);
+			column = 0;
+		}
+		put_wrapped(to, column, text);
 		if (row->choices)
-			fprintf(to, "  %-32s %s\n", "", row->choices);
+			put_wrapped(to, 0, row->choices);
 	}
-	fprintf(to, "\n  %-32s %s\n", "--config FILE", "YAML file with any of these settings");
+	fputc('\n', to);
+	put_wrapped(to, fprintf(to, "  --config FILE"), "YAML file with any of these settings");
 	hd_settings_free(&defaults);
 }
 
-/* YAML double-quoted text. */
+/* YAML double-quoted text: what YAML calls not printable or a line break stands as an escape. */
 static void put_quoted(FILE *to, const char *text)
 {
 	fputc('"', to);
-	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
-			fprintf(to, "\\%c", *text);
-		else if ((unsigned char)*text < 32)
-			fprintf(to, "\\x%02x", *text);
+	for (int length; *text; text += length) {
+		uint32_t c = 0;
+		length = decode_utf8(text, &c);
+		if (!length) {
+			c = 0xfffd;
+			length = 1;
+		}
+		if (c == '"' || c == '\\')
+			fprintf(to, "\\%c", (char)c);
+		else if (c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x2028 || c == 0x2029 || c == 0xfeff ||
+		         (c >= 0xfffd && c <= 0xffff))
+			fprintf(to, "\\u%04x", (unsigned)c);
 		else
-			fputc(*text, to);
+			fwrite(text, 1, (size_t)length, to);
 	}
 	fputc('"', to);
 }
@@ -514,7 +596,8 @@ hd_status hd_settings_inherit(hd_settings *settings, const hd_settings *recorded
 			continue;
 		}
 		char *longer;
-		HD_TRY(hd_sprintf(&longer, "%s%s%s %s -> %s", list ? list : "", list ? ", " : "", row->key, theirs, mine));
+		HD_TRY(hd_sprintf(
+		        &longer, "%s%s%s %s -> %s", list ? list : "", list ? ", " : "", row->key, theirs, mine));
 		free(list);
 		list = longer;
 	}

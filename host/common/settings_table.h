@@ -26,7 +26,8 @@ extern const hd_setting hd_setting_table[HD_SETTING_COUNT];
 /* Row of a name written with '-' or '_' or as an alias; -1 where there is none. */
 int hd_setting_find(const char *name);
 
-/* The name nearest to a mistyped one, NULL where none is near (Damerau-Levenshtein within a third of its length + 1). */
+/* The name nearest to a mistyped one, NULL where none is near (Damerau-Levenshtein within a third of its length + 1).
+ */
 const char *hd_nearest_name(const char *name, const char *const *names, size_t count);
 
 #endif

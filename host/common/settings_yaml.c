@@ -21,6 +21,15 @@ static unsigned long line_of(const yaml_node_t *node)
 	return (unsigned long)node->start_mark.line + 1;
 }
 
+/* A plain "~", "null" or nothing at all. */
+static bool is_null(const yaml_node_t *node)
+{
+	if (node->type != YAML_SCALAR_NODE || node->data.scalar.style != YAML_PLAIN_SCALAR_STYLE)
+		return false;
+	const char *text = (const char *)node->data.scalar.value;
+	return !*text || !strcmp(text, "~") || !strcmp(text, "null");
+}
+
 static bool is_group(const char *name)
 {
 	for (int i = 0; i < HD_SETTING_COUNT; i++)
@@ -38,7 +47,13 @@ static hd_status read_pair(reader *r, const char *key, const yaml_node_t *key_no
 	int index = hd_setting_find(key);
 	if (index >= 0 && r->seen[index])
 		return hd_fail(HD_E_USAGE, "%s: '%s' is set twice", origin, key);
-	hd_status st = hd_settings_set(r->settings, key, (const char *)value->data.scalar.value, origin);
+	const char *text = (const char *)value->data.scalar.value;
+	if (strlen(text) != value->data.scalar.length)
+		return hd_fail(HD_E_USAGE, "%s: %s: a NUL byte in the value", origin, key);
+	/* Only texts can be empty, so that a null elsewhere is refused by its own reader. */
+	if (index >= 0 && hd_setting_table[index].kind == HD_KIND_TEXT && is_null(value))
+		text = "";
+	hd_status st = hd_settings_set(r->settings, key, text, origin);
 	if (st == HD_OK)
 		r->seen[index] = true;
 	return st;
@@ -55,6 +70,8 @@ static hd_status read_mapping(reader *r, const yaml_node_t *node, bool top)
 		hd_status st;
 		if (top && value->type == YAML_MAPPING_NODE && is_group(key))
 			st = read_mapping(r, value, false);
+		else if (top && is_null(value) && is_group(key))
+			st = HD_OK; /* a group whose lines are all comments */
 		else if (top && value->type == YAML_MAPPING_NODE)
 			st = hd_fail(HD_E_USAGE, "%s:%lu: unknown group '%s'", r->origin, line_of(key_node), key);
 		else
@@ -83,14 +100,14 @@ static hd_status read_parser(hd_settings *settings, yaml_parser_t *parser, const
 	reader r = {.settings = settings, .document = &document, .origin = origin};
 	if (!yaml_parser_load(parser, &document))
 		return hd_fail(HD_E_USAGE, "%s:%lu: %s", origin, (unsigned long)parser->problem_mark.line + 1,
-			parser->problem ? parser->problem : "is no YAML");
+		        parser->problem ? parser->problem : "is no YAML");
 	hd_status st = read_document(&r);
 	yaml_document_delete(&document);
 	if (st != HD_OK)
 		return st;
 	if (!yaml_parser_load(parser, &second))
 		return hd_fail(HD_E_USAGE, "%s:%lu: %s", origin, (unsigned long)parser->problem_mark.line + 1,
-			parser->problem ? parser->problem : "is no YAML");
+		        parser->problem ? parser->problem : "is no YAML");
 	if (yaml_document_get_root_node(&second))
 		st = hd_fail(HD_E_USAGE, "%s: more than one YAML document", origin);
 	yaml_document_delete(&second);

@@ -12,8 +12,8 @@ static _Thread_local char error_text[TEXT_BYTES];
 const char *hd_status_text(hd_status status)
 {
 	switch (status) {
-#define X(name, exit_code, text) \
-	case HD_##name: \
+#define X(name, exit_code, text)                                                                                       \
+	case HD_##name:                                                                                                \
 		return text;
 		HD_STATUSES(X)
 #undef X
@@ -24,8 +24,8 @@ const char *hd_status_text(hd_status status)
 int hd_status_exit_code(hd_status status)
 {
 	switch (status) {
-#define X(name, exit_code, text) \
-	case HD_##name: \
+#define X(name, exit_code, text)                                                                                       \
+	case HD_##name:                                                                                                \
 		return exit_code;
 		HD_STATUSES(X)
 #undef X
@@ -49,9 +49,14 @@ hd_status hd_context(hd_status status, const char *format, ...)
 	va_start(args, format);
 	int used = vsnprintf(context, sizeof context, format, args);
 	va_end(args);
-	if (used >= 0 && used < (int)sizeof context - 3)
-		snprintf(context + used, sizeof context - (size_t)used, ": %s", error_text);
-	memcpy(error_text, context, sizeof error_text);
+	if (used >= 0 && used < (int)sizeof context - 3) {
+		/* A long text loses its end. */
+		size_t room = sizeof context - (size_t)used - 3, length = strnlen(error_text, room);
+		memcpy(context + used, ": ", 2);
+		memcpy(context + used + 2, error_text, length);
+		context[(size_t)used + 2 + length] = '\0';
+	}
+	memcpy(error_text, context, strlen(context) + 1);
 	return status;
 }
 

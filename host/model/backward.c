@@ -3,26 +3,26 @@
 #include "host/model/convnext.h"
 
 /* Weight and bias gradient of a linear layer, then (where dx is wanted) the gradient of its input. */
-static hd_status linear_back(const hd_model *m, float *dx, const float *dy, const float *x, hd_linear_params p, int64_t rows,
-	int64_t C, int64_t K)
+static hd_status linear_back(const hd_model *m, float *dx, const float *dy, const float *x, hd_linear_params p,
+        int64_t rows, int64_t C, int64_t K)
 {
 	const hd_ops *ops = &m->backend->ops;
 	hd_status st;
 	HD_TRY(ops->linear_bwd_weight(hd_model_weight(m, HD_FLAT_GRADIENTS, p.weight),
-		hd_model_weight(m, HD_FLAT_GRADIENTS, p.bias), dy, x, 0.0f, m->work, HD_F32, rows, C, K, m->stream));
+	        hd_model_weight(m, HD_FLAT_GRADIENTS, p.bias), dy, x, 0.0f, m->work, HD_F32, rows, C, K, m->stream));
 	if (dx)
 		HD_TRY(ops->linear_bwd_data(
-			dx, dy, hd_model_weight(m, HD_FLAT_WEIGHTS, p.weight), HD_F32, rows, C, K, m->stream));
+		        dx, dy, hd_model_weight(m, HD_FLAT_WEIGHTS, p.weight), HD_F32, rows, C, K, m->stream));
 done:
 	return st;
 }
 
 static hd_status norm_back(const hd_model *m, float *dx, const float *dy, const float *x, const float *mean,
-	const float *rstd, hd_norm_params p, int64_t rows, int64_t C)
+        const float *rstd, hd_norm_params p, int64_t rows, int64_t C)
 {
 	return m->backend->ops.layernorm_bwd(dx, hd_model_weight(m, HD_FLAT_GRADIENTS, p.weight),
-		hd_model_weight(m, HD_FLAT_GRADIENTS, p.bias), dy, x, mean, rstd, hd_model_weight(m, HD_FLAT_WEIGHTS, p.weight),
-		0.0f, m->work, HD_F32, rows, C, m->stream);
+	        hd_model_weight(m, HD_FLAT_GRADIENTS, p.bias), dy, x, mean, rstd,
+	        hd_model_weight(m, HD_FLAT_WEIGHTS, p.weight), 0.0f, m->work, HD_F32, rows, C, m->stream);
 }
 
 /* Gradient of the block's output in m->grad[0]; that of its input x is left there. */
@@ -32,17 +32,17 @@ static hd_status block_backward(hd_model *m, const hd_stage *stage, hd_block *b,
 	const hd_ops *ops = &m->backend->ops;
 	int64_t N = m->config.batch, C = stage->C, rows = N * stage->P;
 	HD_TRY(ops->scale_residual_bwd(m->branch_grad[0], hd_model_weight(m, HD_FLAT_GRADIENTS, b->gamma), m->grad[0],
-		b->branch, hd_model_weight(m, HD_FLAT_WEIGHTS, b->gamma), NULL, 0.0f, m->work, HD_F32, N, stage->P, C,
-		m->stream));
+	        b->branch, hd_model_weight(m, HD_FLAT_WEIGHTS, b->gamma), NULL, 0.0f, m->work, HD_F32, N, stage->P, C,
+	        m->stream));
 	HD_TRY(linear_back(m, m->wide_grad[0], m->branch_grad[0], b->g, b->fc2, rows, HD_MLP_RATIO * C, C));
 	HD_TRY(ops->gelu_bwd(m->wide_grad[1], m->wide_grad[0], b->h, HD_F32, rows * HD_MLP_RATIO * C, m->stream));
 	HD_TRY(linear_back(m, m->branch_grad[0], m->wide_grad[1], b->norm_out, b->fc1, rows, C, HD_MLP_RATIO * C));
 	HD_TRY(norm_back(m, m->branch_grad[1], m->branch_grad[0], b->dw_out, b->mean, b->rstd, b->norm, rows, C));
 	HD_TRY(ops->dwconv7_bwd_weight(hd_model_weight(m, HD_FLAT_GRADIENTS, b->dw.weight),
-		hd_model_weight(m, HD_FLAT_GRADIENTS, b->dw.bias), m->branch_grad[1], x, 0.0f, m->work, HD_F32, N, stage->H,
-		stage->W, C, m->stream));
+	        hd_model_weight(m, HD_FLAT_GRADIENTS, b->dw.bias), m->branch_grad[1], x, 0.0f, m->work, HD_F32, N,
+	        stage->H, stage->W, C, m->stream));
 	HD_TRY(ops->dwconv7_bwd_data(m->grad[1], m->branch_grad[1], hd_model_weight(m, HD_FLAT_WEIGHTS, b->dw.weight),
-		m->grad[0], HD_F32, N, stage->H, stage->W, C, m->stream));
+	        m->grad[0], HD_F32, N, stage->H, stage->W, C, m->stream));
 	float *swap = m->grad[0];
 	m->grad[0] = m->grad[1];
 	m->grad[1] = swap;
@@ -57,18 +57,18 @@ static hd_status entry_backward(hd_model *m, int s)
 	hd_stage *stage = &m->stages[s];
 	int64_t N = m->config.batch, rows = N * stage->P;
 	if (s == 0) {
-		HD_TRY(norm_back(m, m->branch_grad[0], m->grad[0], stage->conv_out, stage->mean, stage->rstd, stage->norm, rows,
-			stage->C));
+		HD_TRY(norm_back(m, m->branch_grad[0], m->grad[0], stage->conv_out, stage->mean, stage->rstd,
+		        stage->norm, rows, stage->C));
 		HD_TRY(linear_back(m, NULL, m->branch_grad[0], stage->cols, stage->conv, rows,
-			(int64_t)HD_STEM_PATCH * HD_STEM_PATCH * m->config.channels, stage->C));
+		        (int64_t)HD_STEM_PATCH * HD_STEM_PATCH * m->config.channels, stage->C));
 	} else {
 		const hd_stage *before = &m->stages[s - 1];
 		HD_TRY(linear_back(m, m->wide_grad[0], m->grad[0], stage->cols, stage->conv, rows,
-			HD_DOWN_PATCH * HD_DOWN_PATCH * before->C, stage->C));
-		HD_TRY(m->backend->ops.patch_scatter(m->branch_grad[0], m->wide_grad[0], HD_F32, N, before->H, before->W,
-			before->C, HD_DOWN_PATCH, m->stream));
+		        HD_DOWN_PATCH * HD_DOWN_PATCH * before->C, stage->C));
+		HD_TRY(m->backend->ops.patch_scatter(m->branch_grad[0], m->wide_grad[0], HD_F32, N, before->H,
+		        before->W, before->C, HD_DOWN_PATCH, m->stream));
 		HD_TRY(norm_back(m, m->grad[0], m->branch_grad[0], stage->in, stage->mean, stage->rstd, stage->norm,
-			N * before->P, before->C));
+		        N * before->P, before->C));
 	}
 done:
 	return st;
@@ -101,14 +101,15 @@ hd_status hd_model_backward(hd_model *model)
 	HD_TRY(head_backward(model, &model->heads[0], model->grad[0]));
 	HD_TRY(head_backward(model, &model->heads[1], model->grad[1]));
 	HD_TRY(ops->add(model->grad[0], model->grad[0], model->grad[1], HD_F32, N * D, model->stream));
-	HD_TRY(norm_back(model, model->branch_grad[0], model->grad[0], model->pooled, model->final_mean, model->final_rstd,
-		model->final_norm, N, D));
-	HD_TRY(ops->pool_bwd(model->grad[0], model->branch_grad[0], HD_F32, N, model->stages[HD_STAGES - 1].P, D,
-		model->stream));
+	HD_TRY(norm_back(model, model->branch_grad[0], model->grad[0], model->pooled, model->final_mean,
+	        model->final_rstd, model->final_norm, N, D));
+	HD_TRY(ops->pool_bwd(
+	        model->grad[0], model->branch_grad[0], HD_F32, N, model->stages[HD_STAGES - 1].P, D, model->stream));
 	for (int s = HD_STAGES - 1; s >= 0; s--) {
 		hd_stage *stage = &model->stages[s];
 		for (int i = stage->depth - 1; i >= 0; i--)
-			HD_TRY(block_backward(model, stage, &stage->blocks[i], i ? stage->blocks[i - 1].y : stage->out));
+			HD_TRY(block_backward(
+			        model, stage, &stage->blocks[i], i ? stage->blocks[i - 1].y : stage->out));
 		HD_TRY(entry_backward(model, s));
 	}
 done:

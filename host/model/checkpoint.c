@@ -10,7 +10,7 @@
 #include "host/common/memory.h"
 #include "host/common/version.h"
 
-#define JSON_FLAGS (JSON_COMPACT | JSON_REAL_PRECISION(17))
+#define JSON_FLAGS (JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17))
 
 void hd_data_card_free(hd_data_card *card)
 {
@@ -38,14 +38,14 @@ hd_status hd_model_config_from(hd_model_config *out, const hd_settings *settings
 	if (!backbone)
 		return hd_fail(HD_E_USAGE, "backbone_size: no size '%s'", settings->backbone_size);
 	*out = (hd_model_config){
-		.backbone = *backbone,
-		.channels = card->channels,
-		.height = (int)settings->n_mels,
-		.width = (int)settings->frames,
-		.batch = batch,
-		.dropout = (float)settings->dropout_rate,
-		.sigma_min = (float)(card->sigma_min_m / card->frame.scale_m),
-		.sigma_max = (float)(card->sigma_max_m / card->frame.scale_m),
+	        .backbone = *backbone,
+	        .channels = card->channels,
+	        .height = (int)settings->n_mels,
+	        .width = (int)settings->frames,
+	        .batch = batch,
+	        .dropout = (float)settings->dropout_rate,
+	        .sigma_min = (float)(card->sigma_min_m / card->frame.scale_m),
+	        .sigma_max = (float)(card->sigma_max_m / card->frame.scale_m),
 	};
 	return HD_OK;
 }
@@ -62,11 +62,12 @@ static json_t *floats_json(const float *values, int n)
 
 static json_t *card_json(const hd_data_card *c)
 {
-	return json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:i, s:o, s:o}", "receivers", c->receivers, "channels",
-		c->channels, "origin_latitude_deg", c->frame.origin_latitude_deg, "origin_longitude_deg",
-		c->frame.origin_longitude_deg, "scale_m", c->frame.scale_m, "centre_latitude_deg", c->centre_latitude_deg,
-		"centre_longitude_deg", c->centre_longitude_deg, "sigma_min_m", c->sigma_min_m, "sigma_max_m", c->sigma_max_m,
-		"n_mels", c->n_mels, "mean", floats_json(c->mean, c->n_mels), "rstd", floats_json(c->rstd, c->n_mels));
+	return json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:i, s:o, s:o}", "receivers", c->receivers,
+	        "channels", c->channels, "origin_latitude_deg", c->frame.origin_latitude_deg, "origin_longitude_deg",
+	        c->frame.origin_longitude_deg, "scale_m", c->frame.scale_m, "centre_latitude_deg",
+	        c->centre_latitude_deg, "centre_longitude_deg", c->centre_longitude_deg, "sigma_min_m", c->sigma_min_m,
+	        "sigma_max_m", c->sigma_max_m, "n_mels", c->n_mels, "mean", floats_json(c->mean, c->n_mels), "rstd",
+	        floats_json(c->rstd, c->n_mels));
 }
 
 static json_t *state_json(const hd_train_state *s)
@@ -77,15 +78,15 @@ static json_t *state_json(const hd_train_state *s)
 	/* JSON has no infinity: null stands for "none yet" */
 	json_t *best = isfinite(s->best_loss) ? json_real(s->best_loss) : json_null();
 	return json_pack("{s:I, s:I, s:I, s:o, s:I, s:I, s:[f,f,f,f], s:b, s:o}", "epoch", (json_int_t)s->epoch, "step",
-		(json_int_t)s->step, "global_step", (json_int_t)s->global_step, "best_loss", best, "best_epoch",
-		(json_int_t)s->best_epoch, "bad_epochs", (json_int_t)s->bad_epochs, "sums", s->sums[0], s->sums[1], s->sums[2],
-		s->sums[3], "finished", s->finished, "top", top);
+	        (json_int_t)s->step, "global_step", (json_int_t)s->global_step, "best_loss", best, "best_epoch",
+	        (json_int_t)s->best_epoch, "bad_epochs", (json_int_t)s->bad_epochs, "sums", s->sums[0], s->sums[1],
+	        s->sums[2], s->sums[3], "finished", s->finished, "top", top);
 }
 
 static json_t *runtime_json(const hd_backend *b)
 {
-	return json_pack("{s:s, s:s, s:s, s:s, s:i}", "version", hd_version, "commit", hd_commit, "backend", b->name, "tier",
-		b->tier, "threads", b->threads);
+	return json_pack("{s:s, s:s, s:s, s:s, s:i}", "version", hd_version, "commit", hd_commit, "backend", b->name,
+	        "tier", b->tier, "threads", b->threads);
 }
 
 static hd_status add_json(hd_metadata *to, const char *key, json_t *value)
@@ -100,7 +101,7 @@ enum { META_FORMAT, META_CONFIG, META_CARD, META_STATE, META_RUNTIME, META_COUNT
 static const char *const meta_keys[META_COUNT] = {"format", "config", "data", "state", "runtime"};
 
 static hd_status make_metadata(hd_metadata *meta, const hd_backend *backend, const hd_settings *settings,
-	const hd_data_card *card, const hd_train_state *state)
+        const hd_data_card *card, const hd_train_state *state)
 {
 	hd_status st;
 	char *yaml = NULL;
@@ -143,8 +144,8 @@ done:
 	return st;
 }
 
-hd_status hd_checkpoint_save(const char *path, const hd_model *model, const hd_backend *backend, const hd_settings *settings,
-	const hd_data_card *card, const hd_train_state *state, bool with_state)
+hd_status hd_checkpoint_save(const char *path, const hd_model *model, const hd_backend *backend,
+        const hd_settings *settings, const hd_data_card *card, const hd_train_state *state, bool with_state)
 {
 	hd_status st;
 	int count;
@@ -176,7 +177,8 @@ static hd_status read_floats(float **out, const json_t *array, int n)
 	if (json_array_size(array) == 0)
 		return HD_OK;
 	if (json_array_size(array) != (size_t)n)
-		return hd_fail(HD_E_DATA, "metadata 'data': statistics of %zu bands, want %d", json_array_size(array), n);
+		return hd_fail(
+		        HD_E_DATA, "metadata 'data': statistics of %zu bands, want %d", json_array_size(array), n);
 	hd_status st = hd_alloc(out, (size_t)n, sizeof(float));
 	for (int i = 0; st == HD_OK && i < n; i++)
 		(*out)[i] = (float)json_number_value(json_array_get(array, (size_t)i));
@@ -190,10 +192,11 @@ static hd_status read_card(hd_data_card *c, json_t *json)
 	const char *receivers;
 	json_error_t error;
 	if (json_unpack_ex(json, &error, 0, "{s:s, s:i, s:F, s:F, s:F, s:F, s:F, s:F, s:F, s:i, s:o, s:o}", "receivers",
-		    &receivers, "channels", &c->channels, "origin_latitude_deg", &c->frame.origin_latitude_deg,
-		    "origin_longitude_deg", &c->frame.origin_longitude_deg, "scale_m", &c->frame.scale_m, "centre_latitude_deg",
-		    &c->centre_latitude_deg, "centre_longitude_deg", &c->centre_longitude_deg, "sigma_min_m", &c->sigma_min_m,
-		    "sigma_max_m", &c->sigma_max_m, "n_mels", &c->n_mels, "mean", &mean, "rstd", &rstd))
+	            &receivers, "channels", &c->channels, "origin_latitude_deg", &c->frame.origin_latitude_deg,
+	            "origin_longitude_deg", &c->frame.origin_longitude_deg, "scale_m", &c->frame.scale_m,
+	            "centre_latitude_deg", &c->centre_latitude_deg, "centre_longitude_deg", &c->centre_longitude_deg,
+	            "sigma_min_m", &c->sigma_min_m, "sigma_max_m", &c->sigma_max_m, "n_mels", &c->n_mels, "mean", &mean,
+	            "rstd", &rstd))
 		return hd_fail(HD_E_DATA, "metadata 'data': %s", error.text);
 	HD_TRY(hd_strdup(&c->receivers, receivers));
 	HD_TRY(read_floats(&c->mean, mean, c->n_mels));
@@ -208,9 +211,10 @@ static hd_status read_state(hd_train_state *s, json_t *json)
 	json_error_t error;
 	json_int_t epoch, step, global_step, best_epoch, bad_epochs;
 	int finished;
-	if (json_unpack_ex(json, &error, 0, "{s:I, s:I, s:I, s:o, s:I, s:I, s:[FFFF], s:b, s:o}", "epoch", &epoch, "step", &step,
-		    "global_step", &global_step, "best_loss", &best, "best_epoch", &best_epoch, "bad_epochs", &bad_epochs,
-		    "sums", &s->sums[0], &s->sums[1], &s->sums[2], &s->sums[3], "finished", &finished, "top", &top))
+	if (json_unpack_ex(json, &error, 0, "{s:I, s:I, s:I, s:o, s:I, s:I, s:[FFFF], s:b, s:o}", "epoch", &epoch,
+	            "step", &step, "global_step", &global_step, "best_loss", &best, "best_epoch", &best_epoch,
+	            "bad_epochs", &bad_epochs, "sums", &s->sums[0], &s->sums[1], &s->sums[2], &s->sums[3], "finished",
+	            &finished, "top", &top))
 		return hd_fail(HD_E_DATA, "metadata 'state': %s", error.text);
 	s->epoch = epoch;
 	s->step = step;
@@ -260,8 +264,8 @@ static hd_status read_metadata(hd_checkpoint *c)
 	json_t *format = NULL, *card = NULL, *state = NULL, *runtime = NULL;
 	HD_TRY(load_json(&format, &c->file, meta_keys[META_FORMAT]));
 	if (json_integer_value(format) != HD_CHECKPOINT_FORMAT) {
-		st = hd_fail(HD_E_DATA, "checkpoint format %lld, this program reads %d", (long long)json_integer_value(format),
-			HD_CHECKPOINT_FORMAT);
+		st = hd_fail(HD_E_DATA, "checkpoint format %lld, this program reads %d",
+		        (long long)json_integer_value(format), HD_CHECKPOINT_FORMAT);
 		goto done;
 	}
 	HD_TRY(read_settings(&c->settings, &c->file));
@@ -305,7 +309,8 @@ void hd_checkpoint_close(hd_checkpoint *checkpoint)
 
 static bool same_shape(const hd_tensor *t, const hd_parameter *p)
 {
-	return t->dtype == HD_F32 && t->ndim == p->ndim && !memcmp(t->shape, p->shape, (size_t)p->ndim * sizeof *p->shape);
+	return t->dtype == HD_F32 && t->ndim == p->ndim &&
+	       !memcmp(t->shape, p->shape, (size_t)p->ndim * sizeof *p->shape);
 }
 
 static hd_status load_tensors(hd_model *model, const hd_safetensors *file, int kinds)
@@ -318,7 +323,8 @@ static hd_status load_tensors(hd_model *model, const hd_safetensors *file, int k
 			snprintf(name, sizeof name, "%s%s", saved[k].prefix, p[i].name);
 			const hd_tensor *t = hd_safetensors_find(file, name);
 			if (!t || !same_shape(t, &p[i]))
-				return hd_fail(HD_E_DATA, "tensor %s is %s", name, t ? "of another shape or dtype" : "missing");
+				return hd_fail(HD_E_DATA, "tensor %s is %s", name,
+				        t ? "of another shape or dtype" : "missing");
 			hd_status st = hd_model_write(model, saved[k].flat, i, t->data);
 			if (st != HD_OK)
 				return st;
@@ -327,7 +333,8 @@ static hd_status load_tensors(hd_model *model, const hd_safetensors *file, int k
 	return HD_OK;
 }
 
-hd_status hd_checkpoint_model(hd_model **out, const hd_checkpoint *checkpoint, hd_backend *backend, int batch, bool with_state)
+hd_status hd_checkpoint_model(
+        hd_model **out, const hd_checkpoint *checkpoint, hd_backend *backend, int batch, bool with_state)
 {
 	hd_status st;
 	hd_model_config config;

@@ -2,25 +2,26 @@
 /* The forward pass and the loss, operation by operation. */
 #include "host/model/convnext.h"
 
-static hd_status linear(const hd_model *m, float *y, const float *x, hd_linear_params p, int64_t rows, int64_t C, int64_t K)
+static hd_status linear(
+        const hd_model *m, float *y, const float *x, hd_linear_params p, int64_t rows, int64_t C, int64_t K)
 {
 	return m->backend->ops.linear_fwd(y, x, hd_model_weight(m, HD_FLAT_WEIGHTS, p.weight),
-		hd_model_weight(m, HD_FLAT_WEIGHTS, p.bias), HD_F32, rows, C, K, m->stream);
+	        hd_model_weight(m, HD_FLAT_WEIGHTS, p.bias), HD_F32, rows, C, K, m->stream);
 }
 
-static hd_status norm(const hd_model *m, float *y, float *mean, float *rstd, const float *x, hd_norm_params p, int64_t rows,
-	int64_t C)
+static hd_status norm(const hd_model *m, float *y, float *mean, float *rstd, const float *x, hd_norm_params p,
+        int64_t rows, int64_t C)
 {
 	return m->backend->ops.layernorm_fwd(y, mean, rstd, x, hd_model_weight(m, HD_FLAT_WEIGHTS, p.weight),
-		hd_model_weight(m, HD_FLAT_WEIGHTS, p.bias), HD_NORM_EPS, HD_F32, rows, C, m->stream);
+	        hd_model_weight(m, HD_FLAT_WEIGHTS, p.bias), HD_NORM_EPS, HD_F32, rows, C, m->stream);
 }
 
 static hd_status stem(hd_model *m, hd_stage *st)
 {
 	hd_status status;
 	int64_t N = m->config.batch, Cin = m->config.channels, rows = N * st->P;
-	status = m->backend->ops.patch_gather(st->cols, m->io.input, HD_F32, N, m->config.height, m->config.width, Cin,
-		HD_STEM_PATCH, m->stream);
+	status = m->backend->ops.patch_gather(
+	        st->cols, m->io.input, HD_F32, N, m->config.height, m->config.width, Cin, HD_STEM_PATCH, m->stream);
 	if (status == HD_OK)
 		status = linear(m, st->conv_out, st->cols, st->conv, rows, HD_STEM_PATCH * HD_STEM_PATCH * Cin, st->C);
 	if (status == HD_OK)
@@ -35,11 +36,11 @@ static hd_status downsample(hd_model *m, hd_stage *st, const hd_stage *before)
 	int64_t N = m->config.batch;
 	status = norm(m, st->norm_out, st->mean, st->rstd, st->in, st->norm, N * before->P, before->C);
 	if (status == HD_OK)
-		status = m->backend->ops.patch_gather(st->cols, st->norm_out, HD_F32, N, before->H, before->W, before->C,
-			HD_DOWN_PATCH, m->stream);
+		status = m->backend->ops.patch_gather(
+		        st->cols, st->norm_out, HD_F32, N, before->H, before->W, before->C, HD_DOWN_PATCH, m->stream);
 	if (status == HD_OK)
-		status = linear(m, st->conv_out, st->cols, st->conv, N * st->P, HD_DOWN_PATCH * HD_DOWN_PATCH * before->C,
-			st->C);
+		status = linear(m, st->conv_out, st->cols, st->conv, N * st->P,
+		        HD_DOWN_PATCH * HD_DOWN_PATCH * before->C, st->C);
 	st->out = st->conv_out;
 	return status;
 }
@@ -50,13 +51,13 @@ static hd_status block_forward(hd_model *m, const hd_stage *stage, hd_block *b, 
 	const hd_ops *ops = &m->backend->ops;
 	int64_t N = m->config.batch, C = stage->C, rows = N * stage->P;
 	HD_TRY(ops->dwconv7_fwd(b->dw_out, x, hd_model_weight(m, HD_FLAT_WEIGHTS, b->dw.weight),
-		hd_model_weight(m, HD_FLAT_WEIGHTS, b->dw.bias), HD_F32, N, stage->H, stage->W, C, m->stream));
+	        hd_model_weight(m, HD_FLAT_WEIGHTS, b->dw.bias), HD_F32, N, stage->H, stage->W, C, m->stream));
 	HD_TRY(norm(m, b->norm_out, b->mean, b->rstd, b->dw_out, b->norm, rows, C));
 	HD_TRY(linear(m, b->h, b->norm_out, b->fc1, rows, C, HD_MLP_RATIO * C));
 	HD_TRY(ops->gelu_fwd(b->g, b->h, HD_F32, rows * HD_MLP_RATIO * C, m->stream));
 	HD_TRY(linear(m, b->branch, b->g, b->fc2, rows, HD_MLP_RATIO * C, C));
-	HD_TRY(ops->scale_residual_fwd(b->y, b->branch, x, hd_model_weight(m, HD_FLAT_WEIGHTS, b->gamma), NULL, HD_F32, N,
-		stage->P, C, m->stream));
+	HD_TRY(ops->scale_residual_fwd(b->y, b->branch, x, hd_model_weight(m, HD_FLAT_WEIGHTS, b->gamma), NULL, HD_F32,
+	        N, stage->P, C, m->stream));
 done:
 	return st;
 }
@@ -70,8 +71,8 @@ static hd_status head_forward(hd_model *m, hd_head *h, uint32_t firstatuslayer, 
 	for (uint32_t i = 0; i < 2; i++) {
 		HD_TRY(linear(m, h->fc_out[i], x, h->fc[i], N, C, widths[i]));
 		HD_TRY(norm(m, h->norm_out[i], h->mean[i], h->rstd[i], h->fc_out[i], h->norm[i], N, widths[i]));
-		HD_TRY(m->backend->ops.relu_dropout_fwd(h->act[i], h->norm_out[i], m->io.key, m->io.sample, firstatuslayer + i,
-			dropout, HD_F32, N, widths[i], m->stream));
+		HD_TRY(m->backend->ops.relu_dropout_fwd(h->act[i], h->norm_out[i], m->io.key, m->io.sample,
+		        firstatuslayer + i, dropout, HD_F32, N, widths[i], m->stream));
 		x = h->act[i];
 		C = widths[i];
 	}
@@ -95,8 +96,10 @@ hd_status hd_model_forward(hd_model *model, bool training)
 			x = stage->blocks[i].y;
 		}
 	}
-	HD_TRY(model->backend->ops.pool_fwd(model->pooled, x, HD_F32, N, model->stages[HD_STAGES - 1].P, D, model->stream));
-	HD_TRY(norm(model, model->final_out, model->final_mean, model->final_rstd, model->pooled, model->final_norm, N, D));
+	HD_TRY(model->backend->ops.pool_fwd(
+	        model->pooled, x, HD_F32, N, model->stages[HD_STAGES - 1].P, D, model->stream));
+	HD_TRY(norm(
+	        model, model->final_out, model->final_mean, model->final_rstd, model->pooled, model->final_norm, N, D));
 	model->trained_forward = training;
 	for (uint32_t i = 0; i < HD_HEADS; i++)
 		HD_TRY(head_forward(model, &model->heads[i], 2 * i, training ? model->config.dropout : 0.0f));
@@ -108,6 +111,6 @@ hd_status hd_model_loss(hd_model *model, float scale)
 {
 	const hd_model_io *io = &model->io;
 	return model->backend->ops.gaussian_nll(io->sums, io->sigma, model->heads[0].dout, model->heads[1].dout,
-		model->heads[0].out, model->heads[1].out, io->target, io->weight, model->config.sigma_min,
-		model->config.sigma_max, scale, model->config.batch, model->stream);
+	        model->heads[0].out, model->heads[1].out, io->target, io->weight, model->config.sigma_min,
+	        model->config.sigma_max, scale, model->config.batch, model->stream);
 }

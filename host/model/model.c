@@ -15,11 +15,12 @@ static hd_status check_config(const hd_model_config *c)
 {
 	int multiple = HD_STEM_PATCH * HD_DOWN_PATCH * HD_DOWN_PATCH * HD_DOWN_PATCH;
 	if (c->channels < 1 || c->batch < 1)
-		return hd_fail(HD_E_USAGE, "the model needs at least one channel and one sample in a batch, got %d and %d",
-			c->channels, c->batch);
+		return hd_fail(HD_E_USAGE,
+		        "the model needs at least one channel and one sample in a batch, got %d and %d", c->channels,
+		        c->batch);
 	if (c->height < multiple || c->width < multiple || c->height % multiple || c->width % multiple)
-		return hd_fail(HD_E_USAGE, "n_mels and frames must be multiples of %d for ConvNeXt, got %d x %d", multiple,
-			c->height, c->width);
+		return hd_fail(HD_E_USAGE, "n_mels and frames must be multiples of %d for ConvNeXt, got %d x %d",
+		        multiple, c->height, c->width);
 	if (!(c->sigma_min > 0) || !(c->sigma_max > c->sigma_min))
 		return hd_fail(HD_E_USAGE, "uncertainty_min must be positive and below uncertainty_max");
 	return HD_OK;
@@ -97,7 +98,7 @@ void hd_model_free(hd_model *model)
 }
 
 hd_status hd_model_footprint(const hd_backend *backend, const hd_model_config *config, size_t *parameter_bytes,
-	size_t *activation_bytes, int64_t *parameters)
+        size_t *activation_bytes, int64_t *parameters)
 {
 	hd_status st;
 	hd_model *model = NULL;
@@ -151,7 +152,7 @@ static float truncated_normal(uint64_t seed, uint32_t parameter, uint32_t elemen
 	for (uint32_t draw = 0;; draw++) {
 		uint32_t r[4];
 		hd_philox(r, (const uint32_t[4]){element, parameter, draw, INIT_STREAM},
-			(const uint32_t[2]){(uint32_t)seed, (uint32_t)(seed >> 32)});
+		        (const uint32_t[2]){(uint32_t)seed, (uint32_t)(seed >> 32)});
 		double u = (r[0] + 0.5) / 4294967296.0, v = (r[1] + 0.5) / 4294967296.0;
 		double z = sqrt(-2.0 * log(u)) * cos(2.0 * M_PI * v);
 		if (fabs(z) <= 2.0)
@@ -202,7 +203,7 @@ hd_status hd_model_read(const hd_model *model, hd_flat which, int parameter, flo
 	float *kernel = NULL;
 	HD_TRY(hd_alloc(&kernel, (size_t)row->size, sizeof(float)));
 	HD_TRY(model->backend->download(model->backend, kernel, hd_model_weight(model, which, parameter),
-		(size_t)row->size * sizeof(float), model->stream));
+	        (size_t)row->size * sizeof(float), model->stream));
 	HD_TRY(model->backend->sync(model->backend, model->stream));
 	for (int64_t i = 0; i < row->size; i++)
 		file_order[i] = kernel[kernel_index(row, i)];
@@ -220,7 +221,7 @@ hd_status hd_model_write(hd_model *model, hd_flat which, int parameter, const fl
 	for (int64_t i = 0; i < row->size; i++)
 		kernel[kernel_index(row, i)] = file_order[i];
 	HD_TRY(model->backend->upload(model->backend, hd_model_weight(model, which, parameter), kernel,
-		(size_t)row->size * sizeof(float), model->stream));
+	        (size_t)row->size * sizeof(float), model->stream));
 	HD_TRY(model->backend->sync(model->backend, model->stream));
 done:
 	free(kernel);
@@ -233,10 +234,12 @@ hd_status hd_model_step(hd_model *model, const hd_adamw_hyper *hyper)
 	hd_backend *b = model->backend;
 	HD_TRY(b->upload(b, model->hyper, hyper, sizeof *hyper, model->stream));
 	HD_TRY(b->fill(b, model->skipped, 0, sizeof(int32_t), model->stream));
-	HD_TRY(b->ops.sum_squares(model->norm2, model->flat[HD_FLAT_GRADIENTS], model->work, model->flat_size, model->stream));
+	HD_TRY(b->ops.sum_squares(
+	        model->norm2, model->flat[HD_FLAT_GRADIENTS], model->work, model->flat_size, model->stream));
 	HD_TRY(b->ops.adamw(model->flat[HD_FLAT_WEIGHTS], model->flat[HD_FLAT_MOMENT1], model->flat[HD_FLAT_MOMENT2],
-		(int32_t *)model->skipped, model->flat[HD_FLAT_GRADIENTS], model->norm2, (const hd_adamw_hyper *)model->hyper,
-		model->chunk_lr, model->chunk_decay, model->flat_size, model->stream));
+	        (int32_t *)model->skipped, model->flat[HD_FLAT_GRADIENTS], model->norm2,
+	        (const hd_adamw_hyper *)model->hyper, model->chunk_lr, model->chunk_decay, model->flat_size,
+	        model->stream));
 done:
 	return st;
 }

@@ -12,15 +12,15 @@
 
 /* Depths and widths: timm, convnext.py (atto to nano: R. Wightman; tiny to xlarge: Liu et al. 2022, section 3). */
 static const hd_backbone backbones[] = {
-	{"atto", {2, 2, 6, 2}, {40, 80, 160, 320}, true},
-	{"femto", {2, 2, 6, 2}, {48, 96, 192, 384}, true},
-	{"pico", {2, 2, 6, 2}, {64, 128, 256, 512}, true},
-	{"nano", {2, 2, 8, 2}, {80, 160, 320, 640}, true},
-	{"tiny", {3, 3, 9, 3}, {96, 192, 384, 768}, false},
-	{"small", {3, 3, 27, 3}, {96, 192, 384, 768}, false},
-	{"base", {3, 3, 27, 3}, {128, 256, 512, 1024}, false},
-	{"large", {3, 3, 27, 3}, {192, 384, 768, 1536}, false},
-	{"xlarge", {3, 3, 27, 3}, {256, 512, 1024, 2048}, false},
+        {"atto", {2, 2, 6, 2}, {40, 80, 160, 320}, true},
+        {"femto", {2, 2, 6, 2}, {48, 96, 192, 384}, true},
+        {"pico", {2, 2, 6, 2}, {64, 128, 256, 512}, true},
+        {"nano", {2, 2, 8, 2}, {80, 160, 320, 640}, true},
+        {"tiny", {3, 3, 9, 3}, {96, 192, 384, 768}, false},
+        {"small", {3, 3, 27, 3}, {96, 192, 384, 768}, false},
+        {"base", {3, 3, 27, 3}, {128, 256, 512, 1024}, false},
+        {"large", {3, 3, 27, 3}, {192, 384, 768, 1536}, false},
+        {"xlarge", {3, 3, 27, 3}, {256, 512, 1024, 2048}, false},
 };
 
 const hd_backbone *hd_backbone_find(const char *name)
@@ -39,12 +39,13 @@ typedef struct builder {
 
 /* Appends one parameter and returns its index; after a failure it does nothing and returns 0. */
 static int add(builder *b, hd_layout layout, float init_std, int ndim, const int64_t *shape, const char *format, ...)
-	__attribute__((format(printf, 6, 7)));
+        __attribute__((format(printf, 6, 7)));
 static int add(builder *b, hd_layout layout, float init_std, int ndim, const int64_t *shape, const char *format, ...)
 {
 	hd_model *model = b->model;
 	if (b->status == HD_OK)
-		b->status = hd_grow(&model->parameters, &b->capacity, (size_t)model->parameter_count + 1, sizeof(hd_parameter));
+		b->status = hd_grow(
+		        &model->parameters, &b->capacity, (size_t)model->parameter_count + 1, sizeof(hd_parameter));
 	if (b->status != HD_OK)
 		return 0;
 	hd_parameter *p = &model->parameters[model->parameter_count];
@@ -107,15 +108,15 @@ static void add_stage(builder *b, int s)
 	int64_t C = backbone->widths[s];
 	if (s == 0) {
 		stage->conv = add_weight(b, HD_LAYOUT_PATCH, 4,
-			(int64_t[]){C, b->model->config.channels, HD_STEM_PATCH, HD_STEM_PATCH}, "stem.0");
+		        (int64_t[]){C, b->model->config.channels, HD_STEM_PATCH, HD_STEM_PATCH}, "stem.0");
 		stage->norm = add_norm(b, C, "stem.1");
 	} else {
 		int64_t before = backbone->widths[s - 1];
 		snprintf(name, sizeof name, "stages.%d.downsample.0", s);
 		stage->norm = add_norm(b, before, name);
 		snprintf(name, sizeof name, "stages.%d.downsample.1", s);
-		stage->conv = add_weight(
-			b, HD_LAYOUT_PATCH, 4, (int64_t[]){C, before, HD_DOWN_PATCH, HD_DOWN_PATCH}, name);
+		stage->conv =
+		        add_weight(b, HD_LAYOUT_PATCH, 4, (int64_t[]){C, before, HD_DOWN_PATCH, HD_DOWN_PATCH}, name);
 	}
 	stage->C = C;
 	stage->depth = backbone->depths[s];

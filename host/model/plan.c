@@ -87,10 +87,10 @@ static size_t work_bytes(const hd_model *m)
 	const hd_ops *ops = &m->backend->ops;
 	int64_t N = m->config.batch;
 	size_t most = ops->sum_squares_work(m->flat_size);
-#define ATLEAST(call) \
-	do { \
-		size_t bytes = (call); \
-		most = bytes > most ? bytes : most; \
+#define ATLEAST(call)                                                                                                  \
+	do {                                                                                                           \
+		size_t bytes = (call);                                                                                 \
+		most = bytes > most ? bytes : most;                                                                    \
 	} while (0)
 	int64_t C_before = m->config.channels;
 	for (int s = 0; s < HD_STAGES; s++) {

@@ -2,6 +2,7 @@
 #include "heimdall/safetensors.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,14 +18,15 @@ static const struct {
 	const char *name;
 	hd_dtype dtype;
 } dtypes[] = {{"F32", HD_F32}, {"F64", HD_F64}, {"F16", HD_F16}, {"BF16", HD_BF16}, {"I32", HD_I32}, {"I16", HD_I16},
-	{"I8", HD_I8}, {"U8", HD_U8}};
+        {"I8", HD_I8}, {"U8", HD_U8}};
 #define DTYPE_COUNT (sizeof dtypes / sizeof *dtypes)
 
 /* CRC-32 (IEEE 802.3, reflected 0xEDB88320), four bits at a time. */
 static uint32_t crc32_of(const void *data, size_t bytes)
 {
-	static const uint32_t table[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158,
-		0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
+	static const uint32_t table[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
+	        0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4,
+	        0xa00ae278, 0xbdbdf21c};
 	uint32_t crc = 0xffffffffu;
 	const unsigned char *p = data;
 	for (size_t i = 0; i < bytes; i++) {
@@ -46,7 +48,7 @@ static hd_status parse_shape(hd_tensor *t, const json_t *shape, size_t *elements
 		const json_t *size = json_array_get(shape, (size_t)d);
 		t->shape[d] = json_integer_value(size);
 		if (!json_is_integer(size) || t->shape[d] < 0 ||
-			__builtin_mul_overflow(*elements, (size_t)t->shape[d], elements))
+		        __builtin_mul_overflow(*elements, (size_t)t->shape[d], elements))
 			return hd_fail(HD_E_DATA, "tensor %s: bad shape", t->name);
 	}
 	return HD_OK;
@@ -56,12 +58,14 @@ static hd_status parse_tensor(hd_tensor *t, json_t *row, const unsigned char *da
 {
 	const char *dtype = json_string_value(json_object_get(row, "dtype"));
 	const json_t *offsets = json_object_get(row, "data_offsets");
-	json_int_t begin = json_integer_value(json_array_get(offsets, 0)), end = json_integer_value(json_array_get(offsets, 1));
+	json_int_t begin = json_integer_value(json_array_get(offsets, 0)),
+	           end = json_integer_value(json_array_get(offsets, 1));
 	size_t known = 0, elements;
 	while (known < DTYPE_COUNT && dtype && strcmp(dtypes[known].name, dtype) != 0)
 		known++;
 	if (!dtype || known == DTYPE_COUNT)
-		return hd_fail(HD_E_DATA, "tensor %s: dtype '%s' is not read by this program", t->name, dtype ? dtype : "");
+		return hd_fail(
+		        HD_E_DATA, "tensor %s: dtype '%s' is not read by this program", t->name, dtype ? dtype : "");
 	t->dtype = dtypes[known].dtype;
 	hd_status st = parse_shape(t, json_object_get(row, "shape"), &elements);
 	if (st != HD_OK)
@@ -140,13 +144,16 @@ done:
 static hd_status verify_checksums(const hd_safetensors *file)
 {
 	for (size_t i = 0; i < file->tensor_count; i++) {
-		char key[160], crc[16];
-		snprintf(key, sizeof key, CHECKSUM_PREFIX "%s", file->tensors[i].name);
+		char *key, crc[16];
+		hd_status st = hd_sprintf(&key, CHECKSUM_PREFIX "%s", file->tensors[i].name);
+		if (st != HD_OK)
+			return st;
 		const char *want = hd_safetensors_metadata(file, key);
+		free(key);
 		snprintf(crc, sizeof crc, "%08x", crc32_of(file->tensors[i].data, file->tensors[i].bytes));
 		if (want && strcmp(want, crc) != 0)
-			return hd_fail(HD_E_DATA, "tensor %s: checksum %s, want %s: the file is damaged", file->tensors[i].name,
-				crc, want);
+			return hd_fail(HD_E_DATA, "tensor %s: checksum %s, want %s: the file is damaged",
+			        file->tensors[i].name, crc, want);
 	}
 	return HD_OK;
 }
@@ -161,7 +168,7 @@ static hd_status parse(hd_safetensors *out, bool verify)
 		length |= (uint64_t)file[i] << (8 * i);
 	if (length > HEADER_MAX_BYTES || length > out->map_bytes - HEADER_LENGTH_BYTES)
 		return hd_fail(HD_E_DATA, "header of %llu bytes in a file of %zu: truncated, or no safetensors file",
-			(unsigned long long)length, out->map_bytes);
+		        (unsigned long long)length, out->map_bytes);
 	json_error_t error;
 	json_t *header = json_loadb((const char *)file + HEADER_LENGTH_BYTES, length, JSON_REJECT_DUPLICATES, &error);
 	if (!header)
@@ -170,7 +177,8 @@ static hd_status parse(hd_safetensors *out, bool verify)
 	if (!json_is_object(header))
 		st = hd_fail(HD_E_DATA, "header: no JSON object");
 	if (st == HD_OK)
-		st = parse_header(out, header, file + HEADER_LENGTH_BYTES + length, out->map_bytes - HEADER_LENGTH_BYTES - length);
+		st = parse_header(out, header, file + HEADER_LENGTH_BYTES + length,
+		        out->map_bytes - HEADER_LENGTH_BYTES - length);
 	json_decref(header);
 	return st == HD_OK && verify ? verify_checksums(out) : st;
 }
@@ -235,45 +243,74 @@ static json_t *tensor_json(const hd_tensor *t, size_t offset)
 		if (dtypes[i].dtype == t->dtype)
 			dtype = dtypes[i].name;
 	return json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtype, "shape", shape, "data_offsets", (json_int_t)offset,
-		(json_int_t)(offset + t->bytes));
+	        (json_int_t)offset + (json_int_t)t->bytes);
 }
 
-static json_t *header_json(const hd_tensor *tensors, size_t tensor_count, const hd_metadata *metadata, size_t metadata_count)
+/* Adds to an object; HD_E_FAILED for a key that is there or text that is no UTF-8, which JSON cannot hold. */
+static hd_status add_new(json_t *object, const char *key, json_t *value)
 {
+	if (json_object_get(object, key)) {
+		json_decref(value);
+		return hd_fail(HD_E_FAILED, "'%s' is there twice", key);
+	}
+	if (json_object_set_new(object, key, value) != 0)
+		return hd_fail(HD_E_FAILED, "'%s' is not valid UTF-8, or host memory is out", key);
+	return HD_OK;
+}
+
+static hd_status header_json(
+        json_t **out, const hd_tensor *tensors, size_t tensor_count, const hd_metadata *metadata, size_t metadata_count)
+{
+	hd_status st = HD_OK;
 	json_t *header = json_object(), *meta = json_object();
 	size_t offset = 0;
+	*out = header;
+	HD_TRY(add_new(header, METADATA_KEY, json_incref(meta)));
 	for (size_t i = 0; i < metadata_count; i++)
-		json_object_set_new(meta, metadata[i].key, json_string(metadata[i].value));
+		HD_TRY(add_new(meta, metadata[i].key, json_string(metadata[i].value)));
 	for (size_t i = 0; i < tensor_count; i++) {
-		char key[160], crc[16];
-		snprintf(key, sizeof key, CHECKSUM_PREFIX "%s", tensors[i].name);
+		char crc[16], *key;
+		HD_TRY(hd_sprintf(&key, CHECKSUM_PREFIX "%s", tensors[i].name));
 		snprintf(crc, sizeof crc, "%08x", crc32_of(tensors[i].data, tensors[i].bytes));
-		json_object_set_new(meta, key, json_string(crc));
+		st = add_new(meta, key, json_string(crc));
+		free(key);
+		if (st != HD_OK)
+			goto done;
 	}
-	json_object_set_new(header, METADATA_KEY, meta);
 	for (size_t i = 0; i < tensor_count; offset += tensors[i++].bytes)
-		json_object_set_new(header, tensors[i].name, tensor_json(&tensors[i], offset));
-	return header;
+		HD_TRY(add_new(header, tensors[i].name, tensor_json(&tensors[i], offset)));
+done:
+	json_decref(meta);
+	return st;
 }
 
-hd_status hd_safetensors_write(const char *path, const hd_tensor *tensors, size_t tensor_count, const hd_metadata *metadata,
-	size_t metadata_count)
+hd_status hd_safetensors_write(const char *path, const hd_tensor *tensors, size_t tensor_count,
+        const hd_metadata *metadata, size_t metadata_count)
 {
 	hd_status st;
 	hd_span *spans = NULL;
 	char *padded = NULL;
-	json_t *header = header_json(tensors, tensor_count, metadata, metadata_count);
-	char *text = header ? json_dumps(header, JSON_COMPACT) : NULL;
+	json_t *header = NULL;
+	char *text = NULL;
+	st = header_json(&header, tensors, tensor_count, metadata, metadata_count);
+	if (st != HD_OK) {
+		hd_context(st, "%s", path);
+		goto done;
+	}
+	text = json_dumps(header, JSON_COMPACT);
 	if (!text) {
 		st = hd_fail(HD_E_MEMORY, "%s: out of host memory for the header", path);
 		goto done;
 	}
-	size_t length = strlen(text), whole = (length + 7) / 8 * 8;
-	HD_TRY(hd_alloc(&padded, HEADER_LENGTH_BYTES + whole, 1));
+	size_t whole = (strlen(text) + 7) / 8 * 8;
+	if (whole > HEADER_MAX_BYTES) {
+		st = hd_fail(HD_E_FAILED, "%s: a header of %zu bytes is too long", path, whole);
+		goto done;
+	}
+	HD_TRY(hd_alloc(&padded, HEADER_LENGTH_BYTES + whole + 1, 1));
 	for (int i = 0; i < HEADER_LENGTH_BYTES; i++)
 		padded[i] = (char)(whole >> (8 * i));
-	memcpy(padded + HEADER_LENGTH_BYTES, text, length);
-	memset(padded + HEADER_LENGTH_BYTES + length, ' ', whole - length);
+	snprintf(padded + HEADER_LENGTH_BYTES, whole + 1, "%-*s", (int)whole, text);
 	HD_TRY(hd_alloc(&spans, tensor_count + 1, sizeof *spans));
 	spans[0] = (hd_span){padded, HEADER_LENGTH_BYTES + whole};
 	for (size_t i = 0; i < tensor_count; i++)

@@ -74,8 +74,7 @@ done:
 void hd_metrics_print(FILE *to, const hd_metrics *metrics)
 {
 	fprintf(to, "  %-22s %12zu\n  %-22s %12.4f\n", "samples", metrics->samples, "loss (NLL)", metrics->loss);
-#define X(name, unit, text) \
-	fprintf(to, "  %-22s %12.*f %-2s %s\n", #name, unit[0] ? 1 : 4, metrics->name, unit, text);
+#define X(name, unit, text) fprintf(to, "  %-22s %12.*f %-2s %s\n", #name, unit[0] ? 1 : 4, metrics->name, unit, text);
 	HD_METRICS(X)
 #undef X
 }
@@ -84,10 +83,10 @@ json_t *hd_metrics_json(const hd_metrics *metrics, const char *prefix)
 {
 	json_t *object = json_object();
 	char key[64];
-#define PUT(name, value) \
-	do { \
-		snprintf(key, sizeof key, "%s/%s", prefix, name); \
-		json_object_set_new(object, key, isfinite(value) ? json_real(value) : json_null()); \
+#define PUT(name, value)                                                                                               \
+	do {                                                                                                           \
+		snprintf(key, sizeof key, "%s/%s", prefix, name);                                                      \
+		json_object_set_new(object, key, isfinite(value) ? json_real(value) : json_null());                    \
 	} while (0)
 	if (!object)
 		return NULL;

@@ -14,7 +14,7 @@
 
 /* One evaluated sample. */
 typedef struct hd_prediction {
-	int32_t sample; /* index into hd_samples */
+	int32_t sample;                     /* index into hd_samples */
 	double latitude_deg, longitude_deg; /* true */
 	double predicted_latitude_deg, predicted_longitude_deg;
 	double sigma_north_m, sigma_east_m;
@@ -23,18 +23,18 @@ typedef struct hd_prediction {
 } hd_prediction;
 
 /* name, unit, text; all double. Names are what a tracking server shows. */
-#define HD_METRICS(X) \
-	X(mae_m, "m", "mean error") \
-	X(median_m, "m", "median error") \
-	X(p68_m, "m", "68 % of errors below") \
-	X(p90_m, "m", "90 % of errors below") \
-	X(p95_m, "m", "95 % of errors below") \
-	X(acc_30m, "", "share of errors below 30 m") \
-	X(acc_50m, "", "share of errors below 50 m") \
-	X(acc_100m, "", "share of errors below 100 m") \
-	X(mean_sigma_m, "m", "mean predicted sigma per axis") \
-	X(calibration_error_m, "m", "|mean error - mean sigma|") \
-	X(centre_mae_m, "m", "mean error of the training centre") \
+#define HD_METRICS(X)                                                                                                  \
+	X(mae_m, "m", "mean error")                                                                                    \
+	X(median_m, "m", "median error")                                                                               \
+	X(p68_m, "m", "68 % of errors below")                                                                          \
+	X(p90_m, "m", "90 % of errors below")                                                                          \
+	X(p95_m, "m", "95 % of errors below")                                                                          \
+	X(acc_30m, "", "share of errors below 30 m")                                                                   \
+	X(acc_50m, "", "share of errors below 50 m")                                                                   \
+	X(acc_100m, "", "share of errors below 100 m")                                                                 \
+	X(mean_sigma_m, "m", "mean predicted sigma per axis")                                                          \
+	X(calibration_error_m, "m", "|mean error - mean sigma|")                                                       \
+	X(centre_mae_m, "m", "mean error of the training centre")                                                      \
 	X(centre_median_m, "m", "median error of the training centre")
 
 typedef struct hd_metrics {
@@ -47,7 +47,8 @@ typedef struct hd_metrics {
 #undef X
 } hd_metrics;
 
-/* Quantile q in [0,1] by linear interpolation between order statistics (numpy's default); sorts values. NaN for n = 0. */
+/* Quantile q in [0,1] by linear interpolation between order statistics (numpy's default); sorts values. NaN for n = 0.
+ */
 double hd_quantile(double *values, size_t n, double q);
 
 /* From predictions with error_m and centre_error_m filled in; loss terms are left alone. */

@@ -14,16 +14,16 @@
 #include "heimdall/geo.h"
 
 /* Why a recording is left out: name, text for the table. */
-#define HD_SKIPS(X) \
-	X(NOT_APPROVED, "not approved") \
-	X(BAD_POSITION, "position missing or out of range") \
-	X(POSITIONS_DISAGREE, "position differs within one emission") \
-	X(WRONG_RATE, "sample rate differs from the configured one") \
-	X(UNKNOWN_RECEIVER, "receiver not among the configured ones") \
-	X(DUPLICATE, "same session, emission and receiver again") \
-	X(MISSING_FILE, "IQ file missing") \
-	X(UNREADABLE, "IQ file unreadable") \
-	X(NON_FINITE, "NaN or infinity in the IQ") \
+#define HD_SKIPS(X)                                                                                                    \
+	X(NOT_APPROVED, "not approved")                                                                                \
+	X(BAD_POSITION, "position missing or out of range")                                                            \
+	X(POSITIONS_DISAGREE, "position differs within one emission")                                                  \
+	X(WRONG_RATE, "sample rate differs from the configured one")                                                   \
+	X(UNKNOWN_RECEIVER, "receiver not among the configured ones")                                                  \
+	X(DUPLICATE, "same session, emission and receiver again")                                                      \
+	X(MISSING_FILE, "IQ file missing")                                                                             \
+	X(UNREADABLE, "IQ file unreadable")                                                                            \
+	X(NON_FINITE, "NaN or infinity in the IQ")                                                                     \
 	X(TOO_SHORT, "too short")
 
 typedef enum hd_skip {
@@ -31,7 +31,7 @@ typedef enum hd_skip {
 #define X(name, text) HD_SKIP_##name,
 	HD_SKIPS(X)
 #undef X
-	HD_SKIP_COUNT
+	        HD_SKIP_COUNT
 } hd_skip;
 
 const char *hd_skip_text(hd_skip skip);
@@ -73,14 +73,20 @@ void hd_catalog_free(hd_catalog *catalog); /* NULL-safe; leaves zeroes */
 
 /* Marks a recording as skipped for good: first reason wins. Thread-safe for different recordings. */
 void hd_recording_skip(hd_recording *recording, hd_skip skip, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+        __attribute__((format(printf, 3, 4)));
 
 typedef enum hd_split { HD_TRAIN, HD_VAL, HD_TEST, HD_SPLIT_COUNT } hd_split;
-typedef enum hd_split_by { HD_SPLIT_BY_AUTO, HD_SPLIT_BY_SESSION, HD_SPLIT_BY_SOURCE, HD_SPLIT_BY_CELL, HD_SPLIT_BY_TIME } hd_split_by;
+typedef enum hd_split_by {
+	HD_SPLIT_BY_AUTO,
+	HD_SPLIT_BY_SESSION,
+	HD_SPLIT_BY_SOURCE,
+	HD_SPLIT_BY_CELL,
+	HD_SPLIT_BY_TIME
+} hd_split_by;
 
 typedef struct hd_sample {
-	int32_t id;         /* position in the list sorted by (session, emission); keys randomness with key_hash */
-	uint32_t key_hash;  /* hash of session and emission: unchanged when rows are added */
+	int32_t id;        /* position in the list sorted by (session, emission); keys randomness with key_hash */
+	uint32_t key_hash; /* hash of session and emission: unchanged when rows are added */
 	double latitude_deg;
 	double longitude_deg;
 	hd_split split;
@@ -97,15 +103,16 @@ typedef struct hd_samples {
 } hd_samples;
 
 typedef struct hd_sample_config {
-	const char *receivers;     /* comma-separated order, "auto": sorted names (numbers by value), first max_receivers by use */
-	int max_receivers;         /* channels; 0 with "auto": all */
-	double sample_rate_hz;     /* recordings of another rate are skipped; 0 = take what comes, if all are the same */
-	hd_split_by split_by;      /* AUTO: source where every usable recording has one, else session */
-	double validation_split;   /* fractions of keys, [0,1), sum < 1 */
+	const char *receivers; /* comma-separated order, "auto": sorted names (numbers by value), first max_receivers by
+	                          use */
+	int max_receivers;     /* channels; 0 with "auto": all */
+	double sample_rate_hz; /* recordings of another rate are skipped; 0 = take what comes, if all are the same */
+	hd_split_by split_by;  /* AUTO: source where every usable recording has one, else session */
+	double validation_split; /* fractions of keys, [0,1), sum < 1 */
 	double test_split;
 	uint64_t seed;
-	double cell_m;             /* edge of a cell for split_by cell */
-	double time_block_s;       /* length of a block for split_by time */
+	double cell_m;       /* edge of a cell for split_by cell */
+	double time_block_s; /* length of a block for split_by time */
 } hd_sample_config;
 
 /*

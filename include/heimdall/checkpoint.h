@@ -62,15 +62,16 @@ typedef struct hd_checkpoint {
 } hd_checkpoint;
 
 /* Weights alone, or (with_state) moments too. Atomic. */
-hd_status hd_checkpoint_save(const char *path, const hd_model *model, const hd_backend *backend, const hd_settings *settings,
-	const hd_data_card *card, const hd_train_state *state, bool with_state);
+hd_status hd_checkpoint_save(const char *path, const hd_model *model, const hd_backend *backend,
+        const hd_settings *settings, const hd_data_card *card, const hd_train_state *state, bool with_state);
 
 /* Opens and checks a file; HD_E_DATA with the reason where it is no valid checkpoint of this program. */
 hd_status hd_checkpoint_open(hd_checkpoint *out, const char *path);
 void hd_checkpoint_close(hd_checkpoint *checkpoint); /* NULL-safe */
 
 /* Makes the model that a checkpoint holds, for batches of N, with its weights (and moments where with_state). */
-hd_status hd_checkpoint_model(hd_model **out, const hd_checkpoint *checkpoint, hd_backend *backend, int batch, bool with_state);
+hd_status hd_checkpoint_model(
+        hd_model **out, const hd_checkpoint *checkpoint, hd_backend *backend, int batch, bool with_state);
 
 /*
  * The newest valid checkpoint with a training state in a folder, found by reading the files: *out_path is new

@@ -23,7 +23,7 @@ typedef enum hd_mel_norm { HD_MEL_NORM_NONE, HD_MEL_NORM_SLANEY } hd_mel_norm;
 typedef enum hd_frame_mode { HD_FRAMES_CENTER, HD_FRAMES_RANDOM, HD_FRAMES_MEAN } hd_frame_mode;
 typedef enum hd_normalize { HD_NORMALIZE_DATASET, HD_NORMALIZE_RECORDING } hd_normalize;
 
-#define HD_DB_FLOOR 1e-9f   /* added to the mel power before the logarithm */
+#define HD_DB_FLOOR 1e-9f    /* added to the mel power before the logarithm */
 #define HD_DB_SILENCE -90.0f /* 10 log10(HD_DB_FLOOR): the level of an absent receiver */
 
 typedef struct hd_feature_config {
@@ -57,10 +57,15 @@ int64_t hd_features_frame_count(const hd_feature_config *config, int64_t n);
 hd_status hd_features_compute(hd_features *plan, float *db, const hd_iq *iq);
 
 /*
- * Brings (M,T) levels to exactly `frames` frames, or keeps all T in mode random (then *out_frames = T):
- * centre takes the middle ones; mean averages the power of equal spans (so levels are kept); fewer than
- * `frames` are extended by reflection at the end (period 2T-2; one frame repeats). out holds (M,*out_frames).
+ * Frames kept of each recording: `frames`, or four times as many in mode random, where training draws its
+ * windows from them.
  */
-hd_status hd_features_fit_frames(float *out, int64_t *out_frames, const float *db, int64_t T, const hd_feature_config *config);
+int64_t hd_features_kept_frames(const hd_feature_config *config);
+
+/*
+ * Brings (M,T) levels to (M,W): center and random take the middle frames; mean averages the power of W equal
+ * spans, so that levels are kept; fewer than W are extended by reflection (period 2T-2; one frame repeats).
+ */
+void hd_features_fit_frames(float *out, int64_t W, const float *db, int64_t T, int64_t M, hd_frame_mode mode);
 
 #endif

@@ -22,7 +22,9 @@ typedef struct hd_label_frame {
 double hd_geo_distance_m(double latitude1_deg, double longitude1_deg, double latitude2_deg, double longitude2_deg);
 
 /* Degrees to (north, east) in metres of the frame, and back. */
-void hd_geo_to_local_m(const hd_label_frame *frame, double latitude_deg, double longitude_deg, double *north_m, double *east_m);
-void hd_geo_from_local_m(const hd_label_frame *frame, double north_m, double east_m, double *latitude_deg, double *longitude_deg);
+void hd_geo_to_local_m(
+        const hd_label_frame *frame, double latitude_deg, double longitude_deg, double *north_m, double *east_m);
+void hd_geo_from_local_m(
+        const hd_label_frame *frame, double north_m, double east_m, double *latitude_deg, double *longitude_deg);
 
 #endif

@@ -34,6 +34,7 @@ void hd_iq_free(hd_iq *iq); /* NULL-safe; leaves zeroes */
  * Writes one .npy (version 1, C order, little endian) of any dtype and up to 4 dimensions, through a
  * temporary file that is renamed. descr: numpy's, such as "<f4", "<i2", "<c8". shape[ndim] in elements of descr.
  */
-hd_status hd_npy_write(const char *path, const char *descr, const int64_t *shape, int ndim, const void *data, size_t bytes);
+hd_status hd_npy_write(
+        const char *path, const char *descr, const int64_t *shape, int ndim, const void *data, size_t bytes);
 
 #endif

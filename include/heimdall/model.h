@@ -32,13 +32,13 @@ const hd_backbone *hd_backbone_find(const char *name);
 
 typedef struct hd_model_config {
 	hd_backbone backbone;
-	int channels;        /* C of the input */
-	int height;          /* M, mel bands; multiple of 32 */
-	int width;           /* W, frames; multiple of 32 */
-	int batch;           /* N */
-	float dropout;       /* in the heads */
-	float sigma_min;     /* label units */
-	float sigma_max;     /* label units */
+	int channels;    /* C of the input */
+	int height;      /* M, mel bands; multiple of 32 */
+	int width;       /* W, frames; multiple of 32 */
+	int batch;       /* N */
+	float dropout;   /* in the heads */
+	float sigma_min; /* label units */
+	float sigma_max; /* label units */
 } hd_model_config;
 
 /* How a tensor's elements are ordered in the kernels, against its shape in files (timm's). */
@@ -68,7 +68,7 @@ void hd_model_free(hd_model *model); /* NULL-safe */
 
 /* Bytes of the plan without making it: parameters with gradients and moments, activations. */
 hd_status hd_model_footprint(const hd_backend *backend, const hd_model_config *config, size_t *parameter_bytes,
-	size_t *activation_bytes, int64_t *parameters);
+        size_t *activation_bytes, int64_t *parameters);
 
 const hd_model_config *hd_model_get_config(const hd_model *model);
 const hd_parameter *hd_model_parameters(const hd_model *model, int *count);

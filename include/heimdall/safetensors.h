@@ -43,15 +43,15 @@ typedef struct hd_safetensors {
  * bytes) and verify is set, it is checked.
  */
 hd_status hd_safetensors_open(hd_safetensors *out, const char *path, bool verify);
-void hd_safetensors_close(hd_safetensors *file); /* NULL-safe */
-const hd_tensor *hd_safetensors_find(const hd_safetensors *file, const char *name);      /* NULL: not there */
-const char *hd_safetensors_metadata(const hd_safetensors *file, const char *key);        /* NULL: not there */
+void hd_safetensors_close(hd_safetensors *file);                                    /* NULL-safe */
+const hd_tensor *hd_safetensors_find(const hd_safetensors *file, const char *name); /* NULL: not there */
+const char *hd_safetensors_metadata(const hd_safetensors *file, const char *key);   /* NULL: not there */
 
 /*
  * Writes atomically: temporary file beside the target, fsync, rename, fsync of the folder. Adds a
  * "checksum:NAME" metadata string per tensor.
  */
-hd_status hd_safetensors_write(const char *path, const hd_tensor *tensors, size_t tensor_count, const hd_metadata *metadata,
-	size_t metadata_count);
+hd_status hd_safetensors_write(const char *path, const hd_tensor *tensors, size_t tensor_count,
+        const hd_metadata *metadata, size_t metadata_count);
 
 #endif

@@ -68,8 +68,8 @@ hd_status hd_settings_read_environment(hd_settings *settings);
  * argv); more is an error. command: the subcommand's letter; a flag that belongs to other subcommands only is an
  * error that names them. *help is set on -h or --help.
  */
-hd_status hd_settings_read_arguments(hd_settings *settings, char command, int argc, char **argv, const char **positional,
-	int max_positional, int *positional_count, bool *help);
+hd_status hd_settings_read_arguments(hd_settings *settings, char command, int argc, char **argv,
+        const char **positional, int max_positional, int *positional_count, bool *help);
 
 /* Combinations that cannot be (validation_split + test_split >= 1, f_min >= f_max, hop_length > n_fft, ...). */
 hd_status hd_settings_check(const hd_settings *settings);

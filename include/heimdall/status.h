@@ -11,15 +11,15 @@
 #include <stddef.h>
 
 /* name, process exit code, short text */
-#define HD_STATUSES(X) \
-	X(OK, 0, "ok") \
-	X(E_FAILED, 1, "failed") \
-	X(E_USAGE, 2, "wrong usage") \
-	X(E_DATA, 3, "bad data") \
-	X(E_INTERRUPTED, 4, "interrupted") \
-	X(E_IO, 1, "input/output error") \
-	X(E_MEMORY, 1, "out of memory") \
-	X(E_UNSUPPORTED, 1, "not supported by this back end") \
+#define HD_STATUSES(X)                                                                                                 \
+	X(OK, 0, "ok")                                                                                                 \
+	X(E_FAILED, 1, "failed")                                                                                       \
+	X(E_USAGE, 2, "wrong usage")                                                                                   \
+	X(E_DATA, 3, "bad data")                                                                                       \
+	X(E_INTERRUPTED, 4, "interrupted")                                                                             \
+	X(E_IO, 1, "input/output error")                                                                               \
+	X(E_MEMORY, 1, "out of memory")                                                                                \
+	X(E_UNSUPPORTED, 1, "not supported by this back end")                                                          \
 	X(E_NONFINITE, 1, "non-finite value")
 
 typedef enum hd_status {
@@ -47,11 +47,11 @@ const char *hd_error_text(void);
  * Runs a call inside a function that has `hd_status st` and a label `done:`; leaves to it on failure.
  * The clean-up behind `done:` frees in reverse order and never replaces st.
  */
-#define HD_TRY(call) \
-	do { \
-		st = (call); \
-		if (st != HD_OK) \
-			goto done; \
+#define HD_TRY(call)                                                                                                   \
+	do {                                                                                                           \
+		st = (call);                                                                                           \
+		if (st != HD_OK)                                                                                       \
+			goto done;                                                                                     \
 	} while (0)
 
 #endif

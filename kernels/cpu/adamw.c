@@ -7,7 +7,7 @@
 #define CLIP_EPS 1e-6f /* torch.nn.utils.clip_grad_norm_ */
 
 static void update_chunk(float *restrict p, float *restrict m, float *restrict v, const float *restrict g,
-	const hd_adamw_hyper *h, float clip, float lr, float keep)
+        const hd_adamw_hyper *h, float clip, float lr, float keep)
 {
 	float b1 = h->beta1, b2 = h->beta2, eps = h->eps;
 	float step = lr / h->correction1, inv_root = 1.0f / sqrtf(h->correction2);
@@ -21,7 +21,7 @@ static void update_chunk(float *restrict p, float *restrict m, float *restrict v
 }
 
 hd_status HD_CPU(adamw)(float *p, float *m, float *v, int32_t *skipped, const float *g, const float *norm2,
-	const hd_adamw_hyper *hyper, const float *chunk_lr, const float *chunk_decay, int64_t n, hd_stream *stream)
+        const hd_adamw_hyper *hyper, const float *chunk_lr, const float *chunk_decay, int64_t n, hd_stream *stream)
 {
 	(void)stream;
 	if (!isfinite(norm2[0])) {
@@ -35,7 +35,8 @@ hd_status HD_CPU(adamw)(float *p, float *m, float *v, int32_t *skipped, const fl
 	for (int64_t c = 0; c < n / HD_CHUNK; c++) {
 		float lr = hyper->lr * chunk_lr[c];
 		int64_t at = c * HD_CHUNK;
-		update_chunk(p + at, m + at, v + at, g + at, hyper, clip, lr, 1.0f - lr * hyper->weight_decay * chunk_decay[c]);
+		update_chunk(p + at, m + at, v + at, g + at, hyper, clip, lr,
+		        1.0f - lr * hyper->weight_decay * chunk_decay[c]);
 	}
 	return HD_OK;
 }

@@ -27,7 +27,7 @@ static void window_statistics(const uint16_t *db, int64_t M, int64_t T, int64_t 
 }
 
 static void assemble_channel(float *out, const uint16_t *db, const float *mean, const float *rstd, int64_t C, int64_t M,
-	int64_t T, int64_t W)
+        int64_t T, int64_t W)
 {
 	float own_mean = 0, own_rstd = 0;
 	if (!mean)
@@ -39,8 +39,9 @@ static void assemble_channel(float *out, const uint16_t *db, const float *mean, 
 	}
 }
 
-hd_status HD_CPU(assemble_batch)(void *out, const uint16_t *db, const int32_t *index, const int32_t *start, const float *mean,
-	const float *rstd, hd_dtype dt, int64_t N, int64_t C, int64_t M, int64_t T, int64_t W, hd_stream *stream)
+hd_status HD_CPU(assemble_batch)(void *out, const uint16_t *db, const int32_t *index, const int32_t *start,
+        const float *mean, const float *rstd, hd_dtype dt, int64_t N, int64_t C, int64_t M, int64_t T, int64_t W,
+        hd_stream *stream)
 {
 	(void)stream;
 	HD_ONLY_F32(dt);

@@ -21,9 +21,9 @@ typedef struct tier {
 
 static const tier tiers[] = {
 #if defined(__x86_64__)
-	{"v2", &hd_cpu_v2_ops}, {"v3", &hd_cpu_v3_ops}, {"v4", &hd_cpu_v4_ops}
+        {"v2", &hd_cpu_v2_ops}, {"v3", &hd_cpu_v3_ops}, {"v4", &hd_cpu_v4_ops}
 #else
-	{"base", &hd_cpu_base_ops}
+        {"base", &hd_cpu_base_ops}
 #endif
 };
 #define TIER_COUNT ((int)(sizeof tiers / sizeof *tiers))
@@ -34,8 +34,9 @@ static int supported_tiers(void)
 #if defined(__x86_64__)
 	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("bmi2"))
 		return 1;
-	if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl") ||
-		!__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512cd"))
+	if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+	        !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq") ||
+	        !__builtin_cpu_supports("avx512cd"))
 		return 2;
 #endif
 	return TIER_COUNT;
@@ -111,18 +112,18 @@ static hd_status open_tier(hd_backend **out, const tier *t, int threads)
 	if (!b)
 		return hd_fail(HD_E_MEMORY, "out of memory for the CPU back end");
 	*b = (hd_backend){
-		.name = "cpu",
-		.tier = t->name,
-		.threads = threads > 0 ? threads : omp_get_num_procs(),
-		.ops = *t->ops,
-		.alloc = cpu_alloc,
-		.free = cpu_free,
-		.upload = cpu_copy,
-		.download = cpu_copy,
-		.copy = cpu_copy,
-		.fill = cpu_fill,
-		.sync = cpu_sync,
-		.close = cpu_close,
+	        .name = "cpu",
+	        .tier = t->name,
+	        .threads = threads > 0 ? threads : omp_get_num_procs(),
+	        .ops = *t->ops,
+	        .alloc = cpu_alloc,
+	        .free = cpu_free,
+	        .upload = cpu_copy,
+	        .download = cpu_copy,
+	        .copy = cpu_copy,
+	        .fill = cpu_fill,
+	        .sync = cpu_sync,
+	        .close = cpu_close,
 	};
 	omp_set_dynamic(0);
 	omp_set_num_threads(b->threads);
@@ -147,8 +148,8 @@ hd_status hd_backend_open(hd_backend **out, const char *accelerator, int threads
 {
 	*out = NULL;
 	if (!strcmp(accelerator, "gpu"))
-		return hd_fail(HD_E_UNSUPPORTED,
-			"--accelerator gpu: this build has no CUDA back end; use --accelerator cpu");
+		return hd_fail(
+		        HD_E_UNSUPPORTED, "--accelerator gpu: this build has no CUDA back end; use --accelerator cpu");
 	if (strcmp(accelerator, "cpu") != 0 && strcmp(accelerator, "auto") != 0)
 		return hd_fail(HD_E_USAGE, "--accelerator: '%s' is none of cpu, gpu, auto", accelerator);
 	const char *mask = getenv("HEIMDALL_CPU_TIER");

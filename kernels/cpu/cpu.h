@@ -32,10 +32,10 @@ static inline int64_t hd_piece_start(int64_t piece, int64_t n)
 /* Below this many elements a loop is not worth waking a second thread for. */
 #define HD_PARALLEL_MIN 8192
 
-#define HD_ONLY_F32(dt) \
-	do { \
-		if ((dt) != HD_F32) \
-			return hd_fail(HD_E_UNSUPPORTED, "%s: the CPU back end computes in float32 only", __func__); \
+#define HD_ONLY_F32(dt)                                                                                                \
+	do {                                                                                                           \
+		if ((dt) != HD_F32)                                                                                    \
+			return hd_fail(HD_E_UNSUPPORTED, "%s: the CPU back end computes in float32 only", __func__);   \
 	} while (0)
 
 #define HD_OP(name, kind, params) hd_status HD_CPU(name) params;

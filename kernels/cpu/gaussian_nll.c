@@ -8,7 +8,7 @@
 #include "kernels/cpu/cpu.h"
 
 hd_status HD_CPU(gaussian_nll)(float *sums, float *sigma, float *dmu, float *du, const float *mu, const float *u,
-	const float *target, const float *weight, float lo, float hi, float scale, int64_t N, hd_stream *stream)
+        const float *target, const float *weight, float lo, float hi, float scale, int64_t N, hd_stream *stream)
 {
 	(void)stream;
 	double total = 0, logs = 0, squares = 0, span = (double)hi - (double)lo;

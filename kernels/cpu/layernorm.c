@@ -6,7 +6,7 @@
 #include "kernels/cpu/cpu.h"
 
 hd_status HD_CPU(layernorm_fwd)(void *y, float *mean, float *rstd, const void *x, const float *gamma, const float *bias,
-	float eps, hd_dtype dt, int64_t rows, int64_t C, hd_stream *stream)
+        float eps, hd_dtype dt, int64_t rows, int64_t C, hd_stream *stream)
 {
 	(void)stream;
 	HD_ONLY_F32(dt);
@@ -40,7 +40,7 @@ size_t HD_CPU(layernorm_bwd_work)(int64_t rows, int64_t C)
 
 /* dx = rstd * (g - mean(g) - xhat * mean(g * xhat)) with g = gamma * dy; adds to the parameter sums. */
 static void row_backward(float *restrict dx, float *restrict dgamma, float *restrict dbias, const float *restrict dy,
-	const float *restrict x, const float *restrict gamma, float mean, float rstd, int64_t C)
+        const float *restrict x, const float *restrict gamma, float mean, float rstd, int64_t C)
 {
 	float sum = 0, dot = 0;
 #pragma omp simd reduction(+ : sum, dot)
@@ -59,7 +59,8 @@ static void row_backward(float *restrict dx, float *restrict dgamma, float *rest
 }
 
 hd_status HD_CPU(layernorm_bwd)(void *dx, float *dgamma, float *dbias, const void *dy, const void *x, const float *mean,
-	const float *rstd, const float *gamma, float beta, void *work, hd_dtype dt, int64_t rows, int64_t C, hd_stream *stream)
+        const float *rstd, const float *gamma, float beta, void *work, hd_dtype dt, int64_t rows, int64_t C,
+        hd_stream *stream)
 {
 	(void)stream;
 	HD_ONLY_F32(dt);
@@ -70,8 +71,8 @@ hd_status HD_CPU(layernorm_bwd)(void *dx, float *dgamma, float *dbias, const voi
 		memset(pg, 0, (size_t)C * sizeof(float));
 		memset(pb, 0, (size_t)C * sizeof(float));
 		for (int64_t r = hd_piece_start(piece, rows); r < hd_piece_start(piece + 1, rows); r++)
-			row_backward((float *)dx + r * C, pg, pb, (const float *)dy + r * C, (const float *)x + r * C, gamma,
-				mean[r], rstd[r], C);
+			row_backward((float *)dx + r * C, pg, pb, (const float *)dy + r * C, (const float *)x + r * C,
+			        gamma, mean[r], rstd[r], C);
 	}
 	hd_combine_pieces(dgamma, part, beta, C);
 	hd_combine_pieces(dbias, part + HD_PIECES * C, beta, C);

@@ -5,17 +5,24 @@
 
 #include "kernels/cpu/cpu.h"
 
+/* c (m,n) = op(a) op(b) + beta*c; m, n > 0. Over k = 0 terms it is beta*c, which sgemm refuses to compute. */
 static hd_status product(char ta, char tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
-	int64_t ldb, float beta, float *c, int64_t ldc)
+        int64_t ldb, float beta, float *c, int64_t ldc)
 {
+	if (k == 0) {
+		for (int64_t i = 0; i < m * n; i++)
+			c[i] = beta == 0 ? 0 : beta * c[i];
+		return HD_OK;
+	}
 	dnnl_status_t status = dnnl_sgemm(ta, tb, m, n, k, 1.0f, a, lda, b, ldb, beta, c, ldc);
 	if (status != dnnl_success)
-		return hd_fail(HD_E_FAILED, "dnnl_sgemm %ld x %ld x %ld: status %d", (long)m, (long)n, (long)k, (int)status);
+		return hd_fail(
+		        HD_E_FAILED, "dnnl_sgemm %ld x %ld x %ld: status %d", (long)m, (long)n, (long)k, (int)status);
 	return HD_OK;
 }
 
-hd_status HD_CPU(linear_fwd)(void *y, const void *x, const float *w, const float *b, hd_dtype dt, int64_t rows, int64_t C,
-	int64_t K, hd_stream *stream)
+hd_status HD_CPU(linear_fwd)(void *y, const void *x, const float *w, const float *b, hd_dtype dt, int64_t rows,
+        int64_t C, int64_t K, hd_stream *stream)
 {
 	(void)stream;
 	HD_ONLY_F32(dt);
@@ -30,8 +37,8 @@ hd_status HD_CPU(linear_fwd)(void *y, const void *x, const float *w, const float
 	return product('N', 'T', rows, K, C, x, C, w, C, b ? 1.0f : 0.0f, out, K);
 }
 
-hd_status HD_CPU(linear_bwd_data)(void *dx, const void *dy, const float *w, hd_dtype dt, int64_t rows, int64_t C, int64_t K,
-	hd_stream *stream)
+hd_status HD_CPU(linear_bwd_data)(
+        void *dx, const void *dy, const float *w, hd_dtype dt, int64_t rows, int64_t C, int64_t K, hd_stream *stream)
 {
 	(void)stream;
 	HD_ONLY_F32(dt);
@@ -63,8 +70,8 @@ static void bias_gradient(float *db, const float *dy, float beta, float *part, i
 	hd_combine_pieces(db, part, beta, K);
 }
 
-hd_status HD_CPU(linear_bwd_weight)(float *dw, float *db, const void *dy, const void *x, float beta, void *work, hd_dtype dt,
-	int64_t rows, int64_t C, int64_t K, hd_stream *stream)
+hd_status HD_CPU(linear_bwd_weight)(float *dw, float *db, const void *dy, const void *x, float beta, void *work,
+        hd_dtype dt, int64_t rows, int64_t C, int64_t K, hd_stream *stream)
 {
 	(void)stream;
 	HD_ONLY_F32(dt);
@@ -72,10 +79,5 @@ hd_status HD_CPU(linear_bwd_weight)(float *dw, float *db, const void *dy, const 
 		bias_gradient(db, dy, beta, work, rows, K);
 	if (K == 0 || C == 0)
 		return HD_OK;
-	if (rows == 0) {
-		for (int64_t i = 0; i < K * C; i++)
-			dw[i] = beta == 0 ? 0 : beta * dw[i];
-		return HD_OK;
-	}
 	return product('T', 'N', K, C, rows, dy, K, x, C, beta, dw, C);
 }

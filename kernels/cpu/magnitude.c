@@ -4,14 +4,16 @@
 
 #include "kernels/cpu/cpu.h"
 
-#define DEFINE_MAGNITUDE(type, offset) \
-	static void magnitude_##type(float *restrict out, const type *restrict iq, float scale, int64_t n) \
-	{ \
-		_Pragma("omp parallel for simd schedule(static) if (parallel : n > HD_PARALLEL_MIN)") \
-		for (int64_t i = 0; i < n; i++) { \
-			float re = (float)iq[2 * i] - (offset), im = (float)iq[2 * i + 1] - (offset); \
-			out[i] = scale * sqrtf(re * re + im * im); \
-		} \
+#define DEFINE_MAGNITUDE(type, offset)                                                                                 \
+	static void magnitude_##type(float *restrict out, const type *restrict iq, float scale, int64_t n)             \
+	{                                                                                                              \
+		_Pragma("omp parallel for simd schedule(static) if (parallel : n > HD_PARALLEL_MIN)") for (int64_t i = \
+		                                                                                                   0;  \
+		                                                                                           i < n; i++) \
+		{                                                                                                      \
+			float re = (float)iq[2 * i] - (offset), im = (float)iq[2 * i + 1] - (offset);                  \
+			out[i] = scale * sqrtf(re * re + im * im);                                                     \
+		}                                                                                                      \
 	}
 DEFINE_MAGNITUDE(int8_t, 0.0f)
 DEFINE_MAGNITUDE(uint8_t, 127.5f)

@@ -4,8 +4,8 @@
 
 #include "kernels/cpu/cpu.h"
 
-hd_status HD_CPU(mel_db)(float *db, const float *power, const int32_t *first, const int32_t *offset, const float *w, float floor,
-	int64_t R, int64_t T, int64_t F, int64_t M, hd_stream *stream)
+hd_status HD_CPU(mel_db)(float *db, const float *power, const int32_t *first, const int32_t *offset, const float *w,
+        float floor, int64_t R, int64_t T, int64_t F, int64_t M, hd_stream *stream)
 {
 	(void)stream;
 #pragma omp parallel for schedule(static) if (R * T * M > HD_PARALLEL_MIN / 8)

@@ -4,8 +4,8 @@
 
 #include "kernels/cpu/cpu.h"
 
-hd_status HD_CPU(patch_gather)(void *cols, const void *x, hd_dtype dt, int64_t N, int64_t H, int64_t W, int64_t C, int64_t p,
-	hd_stream *stream)
+hd_status HD_CPU(patch_gather)(void *cols, const void *x, hd_dtype dt, int64_t N, int64_t H, int64_t W, int64_t C,
+        int64_t p, hd_stream *stream)
 {
 	(void)stream;
 	HD_ONLY_F32(dt);
@@ -18,12 +18,13 @@ hd_status HD_CPU(patch_gather)(void *cols, const void *x, hd_dtype dt, int64_t N
 			for (int64_t wo = 0; wo < Wo; wo++)
 				for (int64_t i = 0; i < p; i++)
 					memcpy(out + (((n * Ho + ho) * Wo + wo) * p + i) * run,
-						in + ((n * H + ho * p + i) * W + wo * p) * C, (size_t)run * sizeof(float));
+					        in + ((n * H + ho * p + i) * W + wo * p) * C,
+					        (size_t)run * sizeof(float));
 	return HD_OK;
 }
 
-hd_status HD_CPU(patch_scatter)(void *dx, const void *dcols, hd_dtype dt, int64_t N, int64_t H, int64_t W, int64_t C, int64_t p,
-	hd_stream *stream)
+hd_status HD_CPU(patch_scatter)(void *dx, const void *dcols, hd_dtype dt, int64_t N, int64_t H, int64_t W, int64_t C,
+        int64_t p, hd_stream *stream)
 {
 	(void)stream;
 	HD_ONLY_F32(dt);
@@ -37,7 +38,7 @@ hd_status HD_CPU(patch_scatter)(void *dx, const void *dcols, hd_dtype dt, int64_
 			int64_t ho = h / p, i = h % p, used = ho < Ho ? Wo * run : 0;
 			for (int64_t wo = 0; wo * run < used; wo++)
 				memcpy(row + wo * run, in + (((n * Ho + ho) * Wo + wo) * p + i) * run,
-					(size_t)run * sizeof(float));
+				        (size_t)run * sizeof(float));
 			memset(row + used, 0, (size_t)(W * C - used) * sizeof(float));
 		}
 	}

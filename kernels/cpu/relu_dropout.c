@@ -5,8 +5,8 @@
 
 #define WORDS 4
 
-hd_status HD_CPU(relu_dropout_fwd)(void *y, const void *x, const hd_rng_key *key, const int32_t *sample, uint32_t layer, float p,
-	hd_dtype dt, int64_t N, int64_t C, hd_stream *stream)
+hd_status HD_CPU(relu_dropout_fwd)(void *y, const void *x, const hd_rng_key *key, const int32_t *sample, uint32_t layer,
+        float p, hd_dtype dt, int64_t N, int64_t C, hd_stream *stream)
 {
 	(void)stream;
 	HD_ONLY_F32(dt);
@@ -18,8 +18,10 @@ hd_status HD_CPU(relu_dropout_fwd)(void *y, const void *x, const hd_rng_key *key
 		for (int64_t c0 = 0; c0 < C; c0 += WORDS) {
 			uint32_t r[WORDS] = {0};
 			if (p > 0)
-				hd_philox(r, (const uint32_t[4]){(uint32_t)(c0 / WORDS), (uint32_t)sample[n], key->epoch, layer},
-					(const uint32_t[2]){key->seed_lo, key->seed_hi});
+				hd_philox(r,
+				        (const uint32_t[4]){
+				                (uint32_t)(c0 / WORDS), (uint32_t)sample[n], key->epoch, layer},
+				        (const uint32_t[2]){key->seed_lo, key->seed_hi});
 			for (int64_t c = c0; c < C && c < c0 + WORDS; c++) {
 				float v = in[n * C + c];
 				/* !(v <= 0) lets NaN through */
@@ -30,7 +32,8 @@ hd_status HD_CPU(relu_dropout_fwd)(void *y, const void *x, const hd_rng_key *key
 	return HD_OK;
 }
 
-hd_status HD_CPU(relu_dropout_bwd)(void *dx, const void *dy, const void *y, float p, hd_dtype dt, int64_t n, hd_stream *stream)
+hd_status HD_CPU(relu_dropout_bwd)(
+        void *dx, const void *dy, const void *y, float p, hd_dtype dt, int64_t n, hd_stream *stream)
 {
 	(void)stream;
 	HD_ONLY_F32(dt);

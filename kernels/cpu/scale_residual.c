@@ -4,8 +4,8 @@
 
 #include "kernels/cpu/cpu.h"
 
-hd_status HD_CPU(scale_residual_fwd)(void *y, const void *x, const void *residual, const float *gamma, const float *row_scale,
-	hd_dtype dt, int64_t N, int64_t P, int64_t C, hd_stream *stream)
+hd_status HD_CPU(scale_residual_fwd)(void *y, const void *x, const void *residual, const float *gamma,
+        const float *row_scale, hd_dtype dt, int64_t N, int64_t P, int64_t C, hd_stream *stream)
 {
 	(void)stream;
 	HD_ONLY_F32(dt);
@@ -32,7 +32,7 @@ size_t HD_CPU(scale_residual_bwd_work)(int64_t N, int64_t P, int64_t C)
 }
 
 hd_status HD_CPU(scale_residual_bwd)(void *dx, float *dgamma, const void *dy, const void *x, const float *gamma,
-	const float *row_scale, float beta, void *work, hd_dtype dt, int64_t N, int64_t P, int64_t C, hd_stream *stream)
+        const float *row_scale, float beta, void *work, hd_dtype dt, int64_t N, int64_t P, int64_t C, hd_stream *stream)
 {
 	(void)stream;
 	HD_ONLY_F32(dt);

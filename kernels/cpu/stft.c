@@ -33,8 +33,8 @@ static hd_status make_scratch(frame_scratch *s, int64_t n_fft)
 }
 
 /* power (F) of frame t of one row. */
-static void frame_power(float *restrict power, const frame_scratch *s, fftwf_plan plan, const float *x, const float *window,
-	float scale2, int64_t n, int64_t t, int64_t n_fft, int64_t hop)
+static void frame_power(float *restrict power, const frame_scratch *s, fftwf_plan plan, const float *x,
+        const float *window, float scale2, int64_t n, int64_t t, int64_t n_fft, int64_t hop)
 {
 	int64_t start = t * hop - n_fft / 2;
 	for (int64_t i = 0; i < n_fft; i++) {
@@ -46,8 +46,8 @@ static void frame_power(float *restrict power, const frame_scratch *s, fftwf_pla
 		power[f] = scale2 * (s->spectrum[f][0] * s->spectrum[f][0] + s->spectrum[f][1] * s->spectrum[f][1]);
 }
 
-hd_status HD_CPU(stft_power)(float *power, const float *x, const float *window, float scale, int64_t R, int64_t n, int64_t T,
-	int64_t n_fft, int64_t hop, hd_stream *stream)
+hd_status HD_CPU(stft_power)(float *power, const float *x, const float *window, float scale, int64_t R, int64_t n,
+        int64_t T, int64_t n_fft, int64_t hop, hd_stream *stream)
 {
 	(void)stream;
 	fftwf_plan plan;
@@ -66,7 +66,8 @@ hd_status HD_CPU(stft_power)(float *power, const float *x, const float *window, 
 #pragma omp for schedule(static)
 		for (int64_t i = 0; i < R * T; i++)
 			if (mine == HD_OK)
-				frame_power(power + i * F, &s, plan, x + i / T * n, window, scale * scale, n, i % T, n_fft, hop);
+				frame_power(power + i * F, &s, plan, x + i / T * n, window, scale * scale, n, i % T,
+				        n_fft, hop);
 		if (mine == HD_OK)
 			free_scratch(&s);
 	}
@@ -74,8 +75,8 @@ hd_status HD_CPU(stft_power)(float *power, const float *x, const float *window, 
 }
 
 hd_status HD_CPU(stft_mel_db)(float *db, const float *x, const float *window, float scale, const int32_t *first,
-	const int32_t *offset, const float *w, float floor, int64_t R, int64_t n, int64_t T, int64_t n_fft, int64_t hop,
-	int64_t M, hd_stream *stream)
+        const int32_t *offset, const float *w, float floor, int64_t R, int64_t n, int64_t T, int64_t n_fft, int64_t hop,
+        int64_t M, hd_stream *stream)
 {
 	(void)stream;
 	fftwf_plan plan;

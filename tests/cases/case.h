@@ -105,7 +105,7 @@ double hd_sum_c(int64_t n);
  */
 typedef void (*hd_function)(double *y, const double *x, const hd_run *run);
 hd_status hd_check_gradient(hd_run *run, const char *with_respect_to, hd_function f, const double *x, int64_t nx,
-	const double *gradient, const double *g, int64_t ny);
+        const double *gradient, const double *g, int64_t ny);
 
 /* ---- running ---- */
 
@@ -114,7 +114,7 @@ void hd_describe(char *out, size_t bytes, const hd_run *run);
 
 /* Inputs and device memory of a run; `run` holds nothing before. Free with hd_run_free also after failure. */
 hd_status hd_run_make(hd_run *run, const hd_case *op, const hd_shape *shape, int variant, double beta, uint64_t seed,
-	hd_backend *backend);
+        hd_backend *backend);
 void hd_run_free(hd_run *run, hd_backend *backend);
 
 /*

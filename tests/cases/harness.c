@@ -11,7 +11,7 @@
 
 #define GUARD 64
 #define GUARD_BYTE 0xa5
-#define STEP 1e-4          /* of the finite differences, for inputs of about 1 */
+#define STEP 1e-4 /* of the finite differences, for inputs of about 1 */
 #define GRADIENT_LIMIT 1e-6
 
 static void *need(size_t count, size_t bytes)
@@ -210,7 +210,7 @@ double hd_sum_c(int64_t n)
 }
 
 hd_status hd_check_gradient(hd_run *run, const char *with_respect_to, hd_function f, const double *x, int64_t nx,
-	const double *gradient, const double *g, int64_t ny)
+        const double *gradient, const double *g, int64_t ny)
 {
 	double *d = need((size_t)nx, sizeof *d), *at = need((size_t)nx, sizeof *at);
 	double *plus = need((size_t)ny, sizeof *plus), *minus = need((size_t)ny, sizeof *minus);
@@ -235,8 +235,9 @@ hd_status hd_check_gradient(hd_run *run, const char *with_respect_to, hd_functio
 		char text[160];
 		hd_describe(text, sizeof text, run);
 		return hd_fail(HD_E_FAILED,
-			"%s %s seed %llu: reference gradient of %s: got %.15g, by differences %.15g, bound %.3g", run->op->name,
-			text, (unsigned long long)run->seed, with_respect_to, analytic, numeric, GRADIENT_LIMIT * scale);
+		        "%s %s seed %llu: reference gradient of %s: got %.15g, by differences %.15g, bound %.3g",
+		        run->op->name, text, (unsigned long long)run->seed, with_respect_to, analytic, numeric,
+		        GRADIENT_LIMIT * scale);
 	}
 	return HD_OK;
 }
@@ -247,7 +248,8 @@ void hd_describe(char *out, size_t bytes, const hd_run *run)
 	const char *name = run->op->dims;
 	for (int i = 0; i < HD_CASE_DIMS && *name && at < bytes; i++) {
 		int length = (int)strcspn(name, " ");
-		at += (size_t)snprintf(out + at, bytes - at, "%s%.*s=%ld", i ? " " : "", length, name, (long)run->shape->d[i]);
+		at += (size_t)snprintf(
+		        out + at, bytes - at, "%s%.*s=%ld", i ? " " : "", length, name, (long)run->shape->d[i]);
 		name += length + (name[length] == ' ');
 	}
 	if (run->op->variants > 1 && at < bytes)
@@ -257,7 +259,7 @@ void hd_describe(char *out, size_t bytes, const hd_run *run)
 }
 
 hd_status hd_run_make(hd_run *run, const hd_case *op, const hd_shape *shape, int variant, double beta, uint64_t seed,
-	hd_backend *backend)
+        hd_backend *backend)
 {
 	*run = (hd_run){.op = op, .shape = shape, .variant = variant, .beta = beta, .seed = seed, .random = seed};
 	op->make(run, &backend->ops);
@@ -290,7 +292,7 @@ static hd_status violation(const hd_run *run, const hd_backend *backend, const c
 	char text[160];
 	hd_describe(text, sizeof text, run);
 	return hd_fail(HD_E_FAILED, "%s %s/%s %s seed %llu: %s: %s", run->op->name, backend->name, backend->tier, text,
-		(unsigned long long)run->seed, name, what);
+	        (unsigned long long)run->seed, name, what);
 }
 
 /* Contents and guards to the device, the call, everything back into `after` (one block per buffer). */
@@ -309,7 +311,7 @@ static hd_status execute(hd_run *run, hd_backend *backend, unsigned char **after
 	for (int i = 0; i < run->buffers; i++) {
 		hd_buffer *b = &run->buffer[i];
 		HD_TRY(backend->download(
-			backend, after[i], b->base, b->count * hd_dtype_bytes(b->dtype) + 2 * GUARD, NULL));
+		        backend, after[i], b->base, b->count * hd_dtype_bytes(b->dtype) + 2 * GUARD, NULL));
 	}
 	HD_TRY(backend->sync(backend, NULL));
 done:
@@ -330,7 +332,8 @@ static hd_status compare(const hd_run *run, const hd_backend *backend, const hd_
 		/* unequal is spelled so that NaN on either side fails */
 		if (!(fabs(got - want) <= b->bound[i])) {
 			char what[160];
-			snprintf(what, sizeof what, "index %zu got %.9g want %.9g bound %.3g", i, got, want, b->bound[i]);
+			snprintf(what, sizeof what, "index %zu got %.9g want %.9g bound %.3g", i, got, want,
+			        b->bound[i]);
 			return violation(run, backend, b->name, what);
 		}
 	}
@@ -354,7 +357,7 @@ static hd_status inspect(const hd_run *run, const hd_backend *backend, const hd_
 hd_status hd_run_check(hd_run *run, hd_backend *backend)
 {
 	hd_status st = HD_OK;
-	unsigned char *first[HD_CASE_BUFFERS], *second[HD_CASE_BUFFERS];
+	unsigned char *first[HD_CASE_BUFFERS] = {NULL}, *second[HD_CASE_BUFFERS] = {NULL};
 	for (int i = 0; i < run->buffers; i++) {
 		size_t bytes = run->buffer[i].count * hd_dtype_bytes(run->buffer[i].dtype) + 2 * GUARD;
 		first[i] = need(bytes, 1);
@@ -386,8 +389,8 @@ done:
 
 const hd_case *hd_case_find(const char *name)
 {
-#define HD_OP(op, kind, params) \
-	if (!strcmp(name, #op)) \
+#define HD_OP(op, kind, params)                                                                                        \
+	if (!strcmp(name, #op))                                                                                        \
 		return &hd_case_##op;
 #include "kernels/kernels.def"
 #undef HD_OP
@@ -396,8 +399,8 @@ const hd_case *hd_case_find(const char *name)
 
 bool hd_case_present(const hd_ops *ops, const char *name)
 {
-#define HD_OP(op, kind, params) \
-	if (!strcmp(name, #op)) \
+#define HD_OP(op, kind, params)                                                                                        \
+	if (!strcmp(name, #op))                                                                                        \
 		return ops->op != NULL;
 #include "kernels/kernels.def"
 #undef HD_OP

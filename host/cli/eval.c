@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* heimdall eval: metrics in metres of a checkpoint on a split. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/cli/cli.h"
+#include "host/cli/result.h"
+#include "host/common/memory.h"
+#include "host/train/evaluate.h"
+
+/* The recorded settings, with what the command line set anew. */
+static hd_status merge(hd_settings *out, const hd_settings *given, const hd_settings *recorded)
+{
+	hd_status st;
+	char *yaml = NULL, *differences = NULL;
+	HD_TRY(hd_settings_init(out));
+	HD_TRY(hd_settings_dump(given, &yaml));
+	HD_TRY(hd_settings_read_yaml_text(out, yaml, "settings"));
+	memcpy(out->given, given->given, sizeof out->given);
+	HD_TRY(hd_settings_inherit(out, recorded, &differences));
+done:
+	free(differences);
+	free(yaml);
+	return st;
+}
+
+hd_status hd_cli_eval(const hd_settings *given, const char **files, int file_count)
+{
+	(void)files;
+	(void)file_count;
+	hd_status st;
+	hd_settings settings = {0};
+	hd_checkpoint checkpoint = {0};
+	hd_backend *backend = NULL;
+	hd_dataset dataset = {0};
+	hd_model *model = NULL;
+	hd_batcher batcher = {0};
+	hd_prediction *predictions = NULL;
+	hd_metrics metrics = {0};
+	int32_t *samples = NULL;
+	int64_t count = 0;
+	if (!given->checkpoint[0])
+		return hd_fail(HD_E_USAGE, "--checkpoint: name the checkpoint to evaluate");
+	HD_TRY(hd_checkpoint_open(&checkpoint, given->checkpoint));
+	HD_TRY(merge(&settings, given, &checkpoint.settings));
+	HD_TRY(hd_backend_open(&backend, given->accelerator, (int)given->threads));
+	HD_TRY(hd_dataset_open(&dataset, &settings, &checkpoint.card));
+	HD_TRY(hd_dataset_load(&dataset, &settings, backend));
+	HD_TRY(hd_dataset_split(&dataset, (hd_split)hd_settings_choice("split", given->split), &samples, &count));
+	if (!count) {
+		st = hd_fail(HD_E_DATA, "%s: no sample in split '%s'", settings.data_dir, given->split);
+		goto done;
+	}
+	HD_TRY(hd_checkpoint_model(&model, &checkpoint, backend, (int)settings.batch_size, false));
+	HD_TRY(hd_batcher_open(&batcher, model, backend, &dataset));
+	HD_TRY(hd_alloc(&predictions, (size_t)count, sizeof *predictions));
+	HD_TRY(hd_evaluate(&metrics, predictions, &batcher, samples, count, "eval", NULL));
+	printf("%s on %s, split %s\n", given->checkpoint, settings.data_dir, given->split);
+	hd_metrics_print(stdout, &metrics);
+	if (given->predictions[0])
+		HD_TRY(hd_predictions_write(given->predictions, &dataset, predictions, count));
+	HD_TRY(hd_write_result(given->json, hd_metrics_json(&metrics, given->split)));
+done:
+	free(predictions);
+	hd_batcher_close(&batcher);
+	hd_model_free(model);
+	free(samples);
+	hd_dataset_close(&dataset);
+	hd_backend_close(backend);
+	hd_checkpoint_close(&checkpoint);
+	hd_settings_free(&settings);
+	return st;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* heimdall train: trains, then prints where the result is and how good. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/cli/cli.h"
+#include "host/cli/result.h"
+#include "host/common/memory.h"
+#include "host/train/train.h"
+
+/* Training changes its settings (a resumed run takes the recorded ones): it works on a copy. */
+static hd_status copy_settings(hd_settings *out, const hd_settings *in)
+{
+	hd_status st;
+	char *yaml = NULL;
+	HD_TRY(hd_settings_init(out));
+	HD_TRY(hd_settings_dump(in, &yaml));
+	HD_TRY(hd_settings_read_yaml_text(out, yaml, "settings"));
+	memcpy(out->given, in->given, sizeof out->given);
+done:
+	free(yaml);
+	return st;
+}
+
+hd_status hd_cli_train(const hd_settings *given, const char **files, int count)
+{
+	(void)files;
+	(void)count;
+	hd_status st;
+	hd_settings settings = {0};
+	hd_train_result result = {0};
+	HD_TRY(copy_settings(&settings, given));
+	if (settings.dry_run) {
+		st = hd_train_dry_run(&settings);
+		goto done;
+	}
+	HD_TRY(hd_train(&result, &settings));
+	printf("checkpoint_path  %s\n", result.checkpoint_path);
+	printf("onnx_path        none: this version writes no ONNX\n");
+	printf("mlflow_run_id    none: this version does not track to MLflow\n");
+	printf("final_metrics    validation split, best epoch of %lld\n", (long long)result.epochs);
+	if (result.has_metrics)
+		hd_metrics_print(stdout, &result.metrics);
+	else
+		printf("  no validation split\n");
+	json_t *metrics = result.has_metrics ? hd_metrics_json(&result.metrics, "val") : json_object();
+	HD_TRY(hd_write_result(given->json, json_pack("{s:s, s:n, s:n, s:o}", "checkpoint_path", result.checkpoint_path,
+	                                            "onnx_path", "mlflow_run_id", "final_metrics", metrics)));
+done:
+	hd_train_result_free(&result);
+	hd_settings_free(&settings);
+	return st;
+}

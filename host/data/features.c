@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "heimdall/features.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/common/memory.h"
+#include "host/data/mel.h"
+
+#define RANDOM_SPAN 4 /* inputs' worth of frames kept in mode random */
+
+struct hd_features {
+	hd_backend *backend;
+	hd_feature_config config;
+	int empty_filters;
+	int mel_weights;
+	float scale; /* of the spectrum */
+	/* device memory */
+	float *window, *w;
+	int32_t *first, *offset;
+	void *iq;
+	float *magnitude, *power, *db;
+	size_t iq_bytes, magnitude_bytes, power_bytes, db_bytes;
+};
+
+static hd_status check_config(const hd_feature_config *c)
+{
+	double top = c->f_max_hz > 0 ? c->f_max_hz : c->sample_rate_hz / 2;
+	if (!(c->sample_rate_hz > 0) || c->n_fft < 2 || c->n_fft % 2 || c->hop_length < 1 || c->hop_length > c->n_fft ||
+	        c->n_mels < 1 || c->frames < 1)
+		return hd_fail(HD_E_USAGE,
+		        "features: n_fft %d (even), hop_length %d (at most n_fft), n_mels %d and frames %d do "
+		        "not go together",
+		        c->n_fft, c->hop_length, c->n_mels, c->frames);
+	if (c->f_min_hz < 0 || c->f_min_hz >= top || top > c->sample_rate_hz / 2)
+		return hd_fail(HD_E_USAGE,
+		        "features: f_min %g Hz and f_max %g Hz must rise and stay within half the rate of %g Hz",
+		        c->f_min_hz, top, c->sample_rate_hz);
+	return HD_OK;
+}
+
+static hd_status upload_new(hd_backend *b, void *out_pointer, const void *host, size_t bytes)
+{
+	void *device = NULL;
+	hd_status st = b->alloc(b, &device, bytes ? bytes : 1);
+	if (st == HD_OK)
+		st = b->upload(b, device, host, bytes, NULL);
+	memcpy(out_pointer, &device, sizeof device);
+	return st;
+}
+
+/* Periodic Hann window, and the scale of the spectrum in this convention. */
+static hd_status make_window(hd_features *f)
+{
+	float *window;
+	double sum = 0;
+	int n = f->config.n_fft;
+	hd_status st = hd_alloc(&window, (size_t)n, sizeof *window);
+	for (int i = 0; st == HD_OK && i < n; i++) {
+		double v = 0.5 - 0.5 * cos(2 * M_PI * i / n);
+		window[i] = (float)v;
+		sum += v;
+	}
+	f->scale = f->config.convention == HD_STFT_SCIPY ? (float)(1 / sum) : 1.0f;
+	if (st == HD_OK)
+		st = upload_new(f->backend, &f->window, window, (size_t)n * sizeof *window);
+	free(window);
+	return st;
+}
+
+hd_status hd_features_create(hd_features **out, hd_backend *backend, const hd_feature_config *config)
+{
+	hd_status st;
+	hd_features *f = NULL;
+	hd_mel mel = {0};
+	*out = NULL;
+	HD_TRY(check_config(config));
+	HD_TRY(hd_alloc(&f, 1, sizeof *f));
+	f->backend = backend;
+	f->config = *config;
+	HD_TRY(hd_mel_create(&mel, config));
+	f->empty_filters = mel.empty;
+	HD_TRY(make_window(f));
+	HD_TRY(upload_new(backend, &f->first, mel.first, (size_t)mel.M * sizeof *mel.first));
+	HD_TRY(upload_new(backend, &f->offset, mel.offset, (size_t)(mel.M + 1) * sizeof *mel.offset));
+	HD_TRY(upload_new(backend, &f->w, mel.w, (size_t)mel.offset[mel.M] * sizeof *mel.w));
+	HD_TRY(backend->sync(backend, NULL));
+	*out = f;
+	f = NULL;
+done:
+	hd_mel_free(&mel);
+	hd_features_free(f);
+	return st;
+}
+
+void hd_features_free(hd_features *plan)
+{
+	if (!plan)
+		return;
+	void *buffers[] = {
+	        plan->window, plan->w, plan->first, plan->offset, plan->iq, plan->magnitude, plan->power, plan->db};
+	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+		if (buffers[i])
+			plan->backend->free(plan->backend, buffers[i]);
+	free(plan);
+}
+
+int hd_features_empty_filters(const hd_features *plan)
+{
+	return plan->empty_filters;
+}
+
+int64_t hd_features_frame_count(const hd_feature_config *config, int64_t n)
+{
+	int64_t hop = config->hop_length;
+	return config->convention == HD_STFT_SCIPY ? (n + hop - 1) / hop + 1 : n / hop + 1;
+}
+
+/* Grows a device buffer. */
+static hd_status want(hd_backend *b, void *pointer, size_t *have, size_t bytes)
+{
+	void *device;
+	if (bytes <= *have)
+		return HD_OK;
+	memcpy(&device, pointer, sizeof device);
+	if (device)
+		b->free(b, device);
+	device = NULL;
+	*have = 0;
+	hd_status st = b->alloc(b, &device, bytes);
+	memcpy(pointer, &device, sizeof device);
+	*have = st == HD_OK ? bytes : 0;
+	return st;
+}
+
+hd_status hd_features_compute(hd_features *f, float *db, const hd_iq *iq)
+{
+	hd_status st;
+	hd_backend *b = f->backend;
+	const hd_feature_config *c = &f->config;
+	int64_t R = iq->rows, n = iq->samples, M = c->n_mels, T = hd_features_frame_count(c, n), F = c->n_fft / 2 + 1;
+	size_t iq_bytes = (size_t)(R * n * 2) * hd_dtype_bytes(iq->dtype),
+	       db_bytes = (size_t)(R * M * T) * sizeof(float);
+	HD_TRY(want(b, &f->iq, &f->iq_bytes, iq_bytes));
+	HD_TRY(want(b, &f->magnitude, &f->magnitude_bytes, (size_t)(R * n) * sizeof(float)));
+	HD_TRY(want(b, &f->db, &f->db_bytes, db_bytes));
+	HD_TRY(b->upload(b, f->iq, iq->data, iq_bytes, NULL));
+	HD_TRY(b->ops.magnitude(f->magnitude, f->iq, iq->dtype, iq->scale, R * n, NULL));
+	if (b->ops.stft_mel_db) {
+		HD_TRY(b->ops.stft_mel_db(f->db, f->magnitude, f->window, f->scale, f->first, f->offset, f->w,
+		        HD_DB_FLOOR, R, n, T, c->n_fft, c->hop_length, M, NULL));
+	} else {
+		HD_TRY(want(b, &f->power, &f->power_bytes, (size_t)(R * T * F) * sizeof(float)));
+		HD_TRY(b->ops.stft_power(
+		        f->power, f->magnitude, f->window, f->scale, R, n, T, c->n_fft, c->hop_length, NULL));
+		HD_TRY(b->ops.mel_db(f->db, f->power, f->first, f->offset, f->w, HD_DB_FLOOR, R, T, F, M, NULL));
+	}
+	HD_TRY(b->download(b, db, f->db, db_bytes, NULL));
+	HD_TRY(b->sync(b, NULL));
+done:
+	return st;
+}
+
+int64_t hd_features_kept_frames(const hd_feature_config *config)
+{
+	return config->frame_mode == HD_FRAMES_RANDOM ? (int64_t)RANDOM_SPAN * config->frames : config->frames;
+}
+
+/* Mean power of frames [from, to) in dB. */
+static float mean_power_db(const float *db, int64_t from, int64_t to)
+{
+	double sum = 0;
+	for (int64_t t = from; t < to; t++)
+		sum += pow(10, (double)db[t] / 10);
+	return (float)(10 * log10(sum / (double)(to - from)));
+}
+
+void hd_features_fit_frames(float *out, int64_t W, const float *db, int64_t T, int64_t M, hd_frame_mode mode)
+{
+	int64_t period = T > 1 ? 2 * T - 2 : 1;
+	for (int64_t m = 0; m < M; m++) {
+		const float *in = db + m * T;
+		for (int64_t w = 0; w < W; w++) {
+			float *to = out + m * W + w;
+			if (T < W) {
+				int64_t at = w % period;
+				*to = in[at < T ? at : period - at];
+			} else if (mode == HD_FRAMES_MEAN) {
+				*to = mean_power_db(in, w * T / W, (w + 1) * T / W);
+			} else {
+				*to = in[(T - W) / 2 + w];
+			}
+		}
+	}
+}

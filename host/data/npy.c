@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The .npy format: magic, version, header length, a Python dictionary literal, raw data.
+ * Source: NumPy Enhancement Proposal 1 and numpy.lib.format's documentation.
+ */
+#include <ctype.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "heimdall/iq.h"
+#include "host/common/file.h"
+#include "host/common/memory.h"
+
+#define MAGIC "\x93NUMPY"
+#define MAGIC_BYTES 6
+#define MAX_DIMS 4
+#define DESCR_BYTES 16
+#define HEADER_MAX_BYTES 65536
+#define WANTED                                                                                                         \
+	"save it with numpy as complex64 or complex128 of shape (N,) or (R,N), or int8, int16 or float32 of shape "    \
+	"(N,2)"
+
+typedef struct header {
+	char descr[DESCR_BYTES];
+	bool fortran;
+	int ndim;
+	int64_t shape[MAX_DIMS];
+	bool has_descr, has_fortran, has_shape;
+} header;
+
+typedef struct parser {
+	const char *at, *end;
+} parser;
+
+static void skip_space(parser *p)
+{
+	while (p->at < p->end && (*p->at == ' ' || *p->at == '\n' || *p->at == '\t'))
+		p->at++;
+}
+
+static bool take(parser *p, char c)
+{
+	skip_space(p);
+	if (p->at >= p->end || *p->at != c)
+		return false;
+	p->at++;
+	return true;
+}
+
+static bool take_word(parser *p, const char *word)
+{
+	size_t n = strlen(word);
+	skip_space(p);
+	if ((size_t)(p->end - p->at) < n || memcmp(p->at, word, n) != 0)
+		return false;
+	p->at += n;
+	return true;
+}
+
+/* A quoted string without escapes, of less than `bytes` characters. */
+static bool take_text(parser *p, char *text, size_t bytes)
+{
+	skip_space(p);
+	if (p->at >= p->end || (*p->at != '\'' && *p->at != '"'))
+		return false;
+	char quote = *p->at++;
+	size_t n = 0;
+	while (p->at < p->end && *p->at != quote && *p->at != '\\' && n + 1 < bytes)
+		text[n++] = *p->at++;
+	text[n] = 0;
+	return take(p, quote);
+}
+
+static bool take_size(parser *p, int64_t *size)
+{
+	skip_space(p);
+	if (p->at >= p->end || !isdigit((unsigned char)*p->at))
+		return false;
+	*size = 0;
+	while (p->at < p->end && isdigit((unsigned char)*p->at))
+		if (__builtin_mul_overflow(*size, 10, size) || __builtin_add_overflow(*size, *p->at++ - '0', size))
+			return false;
+	if (p->at < p->end && *p->at == 'L')
+		p->at++;
+	return true;
+}
+
+static const char *take_shape(parser *p, header *h)
+{
+	if (!take(p, '('))
+		return "shape is no tuple";
+	while (!take(p, ')')) {
+		if (h->ndim == MAX_DIMS)
+			return "more than four dimensions";
+		if (!take_size(p, &h->shape[h->ndim++]))
+			return "shape holds something other than sizes";
+		if (!take(p, ',')) {
+			if (!take(p, ')'))
+				return "shape is no tuple";
+			break;
+		}
+	}
+	return NULL;
+}
+
+/* NULL, or what is wrong with the dictionary. */
+static const char *parse_header(parser p, header *h)
+{
+	if (!take(&p, '{'))
+		return "header is no dictionary";
+	while (!take(&p, '}')) {
+		char key[16];
+		const char *wrong = NULL;
+		if (!take_text(&p, key, sizeof key) || !take(&p, ':'))
+			return "header is no dictionary of known keys";
+		if (!strcmp(key, "descr") && !h->has_descr) {
+			h->has_descr = true;
+			if (!take_text(&p, h->descr, sizeof h->descr))
+				return "structured dtypes are not IQ";
+		} else if (!strcmp(key, "fortran_order") && !h->has_fortran) {
+			h->has_fortran = true;
+			h->fortran = take_word(&p, "True");
+			if (!h->fortran && !take_word(&p, "False"))
+				return "fortran_order is neither True nor False";
+		} else if (!strcmp(key, "shape") && !h->has_shape) {
+			h->has_shape = true;
+			wrong = take_shape(&p, h);
+		} else {
+			return "unknown or repeated key in the header";
+		}
+		if (wrong)
+			return wrong;
+		if (!take(&p, ',')) {
+			if (!take(&p, '}'))
+				return "header is no dictionary";
+			break;
+		}
+	}
+	skip_space(&p);
+	if (p.at != p.end)
+		return "text behind the header's dictionary";
+	return h->has_descr && h->has_fortran && h->has_shape ? NULL : "header lacks descr, fortran_order or shape";
+}
+
+typedef struct layout {
+	hd_dtype dtype; /* of one component */
+	float scale;
+	bool swap; /* bytes of each component */
+	bool complex_pairs;
+	int64_t rows, samples;
+} layout;
+
+static bool known_dtype(const char *descr, layout *l)
+{
+	static const struct {
+		const char *kind;
+		hd_dtype dtype;
+		float scale;
+		bool complex_pairs;
+	} kinds[] = {{"c8", HD_F32, 1, true}, {"c16", HD_F64, 1, true}, {"i2", HD_I16, 1.0f / 32768, false},
+	        {"i1", HD_I8, 1.0f / 128, false}, {"f4", HD_F32, 1, false}};
+	if (!descr[0] || !strchr("<>=|", descr[0]))
+		return false;
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+		if (strcmp(descr + 1, kinds[i].kind) != 0)
+			continue;
+		l->dtype = kinds[i].dtype;
+		l->scale = kinds[i].scale;
+		l->complex_pairs = kinds[i].complex_pairs;
+		l->swap = descr[0] == (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? '>' : '<') &&
+		          hd_dtype_bytes(l->dtype) > 1;
+		return true;
+	}
+	return false;
+}
+
+/* Rows and samples from the shape; false where it is no shape of IQ. */
+static bool known_shape(const header *h, layout *l)
+{
+	const int64_t *s = h->shape;
+	if (l->complex_pairs) {
+		if (h->ndim == 1 || (h->ndim == 2 && s[1] == 1)) {
+			l->rows = 1;
+			l->samples = s[0];
+			return true;
+		}
+		l->rows = s[0];
+		l->samples = s[1];
+		return h->ndim == 2;
+	}
+	if (h->ndim < 2 || h->ndim > 3 || s[h->ndim - 1] != 2)
+		return false;
+	l->rows = h->ndim == 3 ? s[0] : 1;
+	l->samples = s[h->ndim - 2];
+	return true;
+}
+
+static void shape_text(char *text, size_t bytes, const header *h)
+{
+	size_t used = (size_t)snprintf(text, bytes, "(");
+	for (int d = 0; d < h->ndim && used < bytes; d++)
+		used += (size_t)snprintf(text + used, bytes - used, "%s%lld", d ? ", " : "", (long long)h->shape[d]);
+	if (used < bytes)
+		snprintf(text + used, bytes - used, ")");
+}
+
+static hd_status check_header(const header *h, layout *l, size_t data_bytes)
+{
+	char shape[96];
+	int64_t elements = 1, bytes;
+	shape_text(shape, sizeof shape, h);
+	if (!known_dtype(h->descr, l))
+		return hd_fail(HD_E_DATA, "header: dtype '%s' is not IQ; " WANTED, h->descr);
+	for (int d = 0; d < h->ndim; d++)
+		if (__builtin_mul_overflow(elements, h->shape[d], &elements))
+			return hd_fail(HD_E_DATA, "header: shape %s is impossible", shape);
+	if (!known_shape(h, l))
+		return hd_fail(HD_E_DATA, "header: shape %s of dtype '%s' is not IQ; " WANTED, shape, h->descr);
+	if (l->rows < 1 || l->samples < 1)
+		return hd_fail(HD_E_DATA, "header: shape %s holds no samples", shape);
+	int64_t element_bytes = (int64_t)hd_dtype_bytes(l->dtype) * (l->complex_pairs ? 2 : 1);
+	if (__builtin_mul_overflow(elements, element_bytes, &bytes))
+		return hd_fail(HD_E_DATA, "header: shape %s is impossible", shape);
+	if ((uint64_t)bytes != data_bytes)
+		return hd_fail(HD_E_DATA, "%zu bytes of data, but shape %s of '%s' wants %lld: %s", data_bytes, shape,
+		        h->descr, (long long)bytes,
+		        (uint64_t)bytes > data_bytes ? "truncated; fetch or save it again" : "trailing bytes");
+	return HD_OK;
+}
+
+static void copy_component(char *dst, const char *src, size_t width, bool swap)
+{
+	if (!swap) {
+		memcpy(dst, src, width);
+		return;
+	}
+	for (size_t b = 0; b < width; b++)
+		dst[b] = src[width - 1 - b];
+}
+
+/* To C order and native byte order. Fortran order of (R,N[,2]) has the row index running fastest. */
+static void convert(char *out, const char *data, const layout *l, bool fortran)
+{
+	size_t width = hd_dtype_bytes(l->dtype);
+	for (int64_t r = 0; r < l->rows; r++) {
+		for (int64_t i = 0; i < l->samples; i++) {
+			for (int64_t c = 0; c < 2; c++) {
+				int64_t to = (r * l->samples + i) * 2 + c, from = to;
+				if (fortran && l->complex_pairs)
+					from = (i * l->rows + r) * 2 + c;
+				else if (fortran)
+					from = (c * l->samples + i) * l->rows + r;
+				copy_component(out + (size_t)to * width, data + (size_t)from * width, width, l->swap);
+			}
+		}
+	}
+}
+
+static hd_status parse_file(hd_iq *out, const unsigned char *file, size_t bytes)
+{
+	if (bytes < MAGIC_BYTES + 4 || memcmp(file, MAGIC, MAGIC_BYTES) != 0)
+		return hd_fail(HD_E_DATA, "is no .npy file (%zu bytes, magic missing); " WANTED, bytes);
+	int version = file[MAGIC_BYTES];
+	size_t start = version == 1 ? MAGIC_BYTES + 4 : MAGIC_BYTES + 6;
+	if (version < 1 || version > 3 || bytes < start)
+		return hd_fail(
+		        HD_E_DATA, "version %d of the .npy format is not known; versions 1, 2 and 3 are", version);
+	size_t length = file[MAGIC_BYTES + 2] | (size_t)file[MAGIC_BYTES + 3] << 8;
+	if (version > 1)
+		length |= (size_t)file[MAGIC_BYTES + 4] << 16 | (size_t)file[MAGIC_BYTES + 5] << 24;
+	if (length > bytes - start || length > HEADER_MAX_BYTES)
+		return hd_fail(HD_E_DATA, "header of %zu bytes in a file of %zu: truncated; fetch or save it again",
+		        length, bytes);
+	header h = {0};
+	layout l = {0};
+	const char *text = (const char *)file + start;
+	const char *wrong = parse_header((parser){text, text + length}, &h);
+	if (wrong)
+		return hd_fail(HD_E_DATA, "header: %s; " WANTED, wrong);
+	hd_status st = check_header(&h, &l, bytes - start - length);
+	if (st == HD_OK)
+		st = hd_alloc(&out->data, bytes - start - length, 1);
+	if (st != HD_OK)
+		return st;
+	/* one row, or C order in native bytes, is a plain copy but for the swap */
+	if (!l.swap && (!h.fortran || (l.rows == 1 && l.complex_pairs)))
+		memcpy(out->data, text + length, bytes - start - length);
+	else
+		convert(out->data, text + length, &l, h.fortran);
+	out->rows = l.rows;
+	out->samples = l.samples;
+	out->dtype = l.dtype;
+	out->scale = l.scale;
+	return HD_OK;
+}
+
+hd_status hd_iq_read_npy(hd_iq *out, const char *path)
+{
+	const void *file;
+	size_t bytes;
+	*out = (hd_iq){0};
+	hd_status st = hd_file_map(&file, &bytes, path);
+	if (st != HD_OK)
+		return st;
+	st = parse_file(out, file, bytes);
+	hd_file_unmap(file, bytes);
+	return st == HD_OK ? st : hd_context(st, "%s", path);
+}
+
+void hd_iq_free(hd_iq *iq)
+{
+	if (!iq)
+		return;
+	free(iq->data);
+	*iq = (hd_iq){0};
+}
+
+hd_status hd_npy_write(
+        const char *path, const char *descr, const int64_t *shape, int ndim, const void *data, size_t bytes)
+{
+	char dictionary[256], head[512];
+	header h = {.ndim = ndim};
+	char sizes[96];
+	memcpy(h.shape, shape, (size_t)ndim * sizeof *shape);
+	shape_text(sizes, sizeof sizes, &h);
+	if (ndim == 1)
+		snprintf(sizes, sizeof sizes, "(%lld,)", (long long)shape[0]);
+	snprintf(dictionary, sizeof dictionary, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }", descr, sizes);
+	/* the data start on a multiple of 64 bytes, the header ends with a newline */
+	size_t text = strlen(dictionary) + 1, start = (MAGIC_BYTES + 4 + text + 63) / 64 * 64;
+	size_t length = start - MAGIC_BYTES - 4;
+	memset(head, ' ', sizeof head);
+	memcpy(head, MAGIC, MAGIC_BYTES);
+	head[6] = 1;
+	head[7] = 0;
+	head[8] = (char)(length & 0xff);
+	head[9] = (char)(length >> 8);
+	memcpy(head + 10, dictionary, text - 1);
+	head[start - 1] = '\n';
+	const hd_span spans[] = {{head, start}, {data, bytes}};
+	return hd_file_write(path, spans, 2, 0);
+}

@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Recordings to samples (session, emission), receivers to channels, keys to splits. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "heimdall/catalog.h"
+#include "host/common/memory.h"
+
+#define SAME_POSITION_M 1.0
+#define KEY_BYTES 512
+#define SEPARATOR "\x1f"
+
+uint32_t hd_hash32(const void *data, size_t bytes, uint32_t seed)
+{
+	const unsigned char *p = data;
+	uint32_t h = 2166136261u ^ seed;
+	for (size_t i = 0; i < bytes; i++)
+		h = (h ^ p[i]) * 16777619u;
+	h ^= h >> 16;
+	h *= 0x85ebca6bu;
+	h ^= h >> 13;
+	h *= 0xc2b2ae35u;
+	return h ^ (h >> 16);
+}
+
+/* Numbers by value, everything else by bytes behind them. */
+static int natural_order(const void *a, const void *b)
+{
+	const char *x = *(char *const *)a, *y = *(char *const *)b;
+	char *end_x, *end_y;
+	double nx = strtod(x, &end_x), ny = strtod(y, &end_y);
+	bool number_x = end_x != x && !*end_x, number_y = end_y != y && !*end_y;
+	if (number_x != number_y)
+		return number_x ? -1 : 1;
+	if (number_x && nx != ny)
+		return nx < ny ? -1 : 1;
+	return strcmp(x, y);
+}
+
+/* ---- receivers ---- */
+
+static int find_receiver(const hd_samples *s, const char *name)
+{
+	for (int r = 0; r < s->R; r++)
+		if (!strcmp(s->receivers[r], name))
+			return r;
+	return -1;
+}
+
+static hd_status add_receiver(hd_samples *s, size_t *capacity, const char *name, size_t length)
+{
+	hd_status st = hd_grow(&s->receivers, capacity, (size_t)s->R + 1, sizeof *s->receivers);
+	if (st == HD_OK)
+		st = hd_sprintf(&s->receivers[s->R], "%.*s", (int)length, name);
+	s->R += st == HD_OK;
+	return st;
+}
+
+static hd_status named_receivers(hd_samples *s, const char *list)
+{
+	size_t capacity = 0;
+	for (const char *at = list; *at;) {
+		size_t length = strcspn(at, ",");
+		hd_status st = length ? add_receiver(s, &capacity, at, length) : HD_OK;
+		if (st != HD_OK)
+			return st;
+		for (int r = 0; length && r + 1 < s->R; r++)
+			if (!strcmp(s->receivers[r], s->receivers[s->R - 1]))
+				return hd_fail(
+				        HD_E_USAGE, "receivers: '%s' stands twice in '%s'", s->receivers[r], list);
+		at += length + (at[length] == ',');
+	}
+	return s->R ? HD_OK : hd_fail(HD_E_USAGE, "receivers: '%s' names none", list);
+}
+
+/* Drops the least used receivers beyond max, later ones first among equals. */
+static hd_status keep_most_used(hd_samples *s, const hd_catalog *catalog, int max)
+{
+	size_t *use;
+	hd_status st = hd_alloc(&use, (size_t)s->R, sizeof *use);
+	for (size_t i = 0; st == HD_OK && i < catalog->count; i++)
+		if (catalog->recordings[i].skip == HD_SKIP_NONE)
+			use[find_receiver(s, catalog->recordings[i].receiver)]++;
+	while (st == HD_OK && max > 0 && s->R > max) {
+		int least = s->R - 1;
+		for (int r = s->R - 1; r >= 0; r--)
+			least = use[r] < use[least] ? r : least;
+		free(s->receivers[least]);
+		memmove(&s->receivers[least], &s->receivers[least + 1],
+		        (size_t)(s->R - least - 1) * sizeof *s->receivers);
+		memmove(&use[least], &use[least + 1], (size_t)(s->R - least - 1) * sizeof *use);
+		s->R--;
+	}
+	free(use);
+	return st;
+}
+
+static hd_status choose_receivers(hd_samples *s, hd_catalog *catalog, const hd_sample_config *config)
+{
+	hd_status st = HD_OK;
+	size_t capacity = 0;
+	if (strcmp(config->receivers, "auto") != 0) {
+		HD_TRY(named_receivers(s, config->receivers));
+	} else {
+		for (size_t i = 0; i < catalog->count; i++) {
+			const hd_recording *r = &catalog->recordings[i];
+			if (r->skip == HD_SKIP_NONE && find_receiver(s, r->receiver) < 0)
+				HD_TRY(add_receiver(s, &capacity, r->receiver, strlen(r->receiver)));
+		}
+		qsort(s->receivers, (size_t)s->R, sizeof *s->receivers, natural_order);
+		HD_TRY(keep_most_used(s, catalog, config->max_receivers));
+	}
+	for (size_t i = 0; i < catalog->count; i++)
+		if (find_receiver(s, catalog->recordings[i].receiver) < 0)
+			hd_recording_skip(&catalog->recordings[i], HD_SKIP_UNKNOWN_RECEIVER, "receiver '%s'",
+			        catalog->recordings[i].receiver);
+done:
+	return st;
+}
+
+/* ---- rates ---- */
+
+static int by_rate(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+/* The rate most recordings have; 0 where none says. */
+static hd_status majority_rate(double *out, const hd_catalog *catalog)
+{
+	double *rates;
+	size_t n = 0, best = 0;
+	hd_status st = hd_alloc(&rates, catalog->count, sizeof *rates);
+	*out = 0;
+	for (size_t i = 0; st == HD_OK && i < catalog->count; i++)
+		if (catalog->recordings[i].skip == HD_SKIP_NONE && catalog->recordings[i].sample_rate_hz > 0)
+			rates[n++] = catalog->recordings[i].sample_rate_hz;
+	if (st == HD_OK)
+		qsort(rates, n, sizeof *rates, by_rate);
+	for (size_t i = 0, run = 0; st == HD_OK && i < n; i++) {
+		run = i && rates[i] == rates[i - 1] ? run + 1 : 1;
+		if (run > best) {
+			best = run;
+			*out = rates[i];
+		}
+	}
+	free(rates);
+	return st;
+}
+
+static hd_status check_rates(hd_catalog *catalog, double rate)
+{
+	hd_status st = rate > 0 ? HD_OK : majority_rate(&rate, catalog);
+	for (size_t i = 0; st == HD_OK && i < catalog->count; i++) {
+		hd_recording *r = &catalog->recordings[i];
+		if (r->sample_rate_hz > 0 && r->sample_rate_hz != rate)
+			hd_recording_skip(r, HD_SKIP_WRONG_RATE,
+			        "%s: recorded at %g Hz, this run takes %g Hz (--sample_rate)", r->iq, r->sample_rate_hz,
+			        rate);
+	}
+	return st;
+}
+
+/* ---- grouping ---- */
+
+static const hd_catalog *sort_catalog; /* qsort has no context; guarded by being called from one thread at a time */
+
+static int by_sample(const void *a, const void *b)
+{
+	int64_t i = *(const int64_t *)a, j = *(const int64_t *)b;
+	const hd_recording *x = &sort_catalog->recordings[i], *y = &sort_catalog->recordings[j];
+	int order = strcmp(x->session, y->session);
+	if (!order)
+		order = strcmp(x->emission, y->emission);
+	return order ? order : (i > j) - (i < j);
+}
+
+static uint32_t sample_hash(const hd_recording *r)
+{
+	char key[KEY_BYTES];
+	int length = snprintf(key, sizeof key, "%s" SEPARATOR "%s", r->session, r->emission);
+	return hd_hash32(key, length < KEY_BYTES ? (size_t)length : KEY_BYTES - 1, 0);
+}
+
+/* Adds a recording to the sample it belongs to. */
+static void place(hd_samples *s, hd_sample *sample, hd_catalog *catalog, int64_t index)
+{
+	hd_recording *r = &catalog->recordings[index];
+	int channel = find_receiver(s, r->receiver);
+	if (hd_geo_distance_m(r->latitude_deg, r->longitude_deg, sample->latitude_deg, sample->longitude_deg) >
+	        SAME_POSITION_M)
+		hd_recording_skip(r, HD_SKIP_POSITIONS_DISAGREE,
+		        "%s: %.6f, %.6f, but %.6f, %.6f earlier in this emission", r->iq, r->latitude_deg,
+		        r->longitude_deg, sample->latitude_deg, sample->longitude_deg);
+	else if (sample->recording[channel] >= 0)
+		hd_recording_skip(r, HD_SKIP_DUPLICATE, "%s: receiver '%s' again in session '%s'", r->iq, r->receiver,
+		        r->session);
+	else
+		sample->recording[channel] = index;
+}
+
+static hd_status group(hd_samples *s, hd_catalog *catalog)
+{
+	hd_status st;
+	int64_t *order = NULL;
+	size_t n = 0, count = 0;
+	HD_TRY(hd_alloc(&order, catalog->count, sizeof *order));
+	for (size_t i = 0; i < catalog->count; i++)
+		if (catalog->recordings[i].skip == HD_SKIP_NONE)
+			order[n++] = (int64_t)i;
+	sort_catalog = catalog;
+	qsort(order, n, sizeof *order, by_sample);
+	HD_TRY(hd_alloc(&s->samples, n, sizeof *s->samples));
+	HD_TRY(hd_alloc(&s->recording_pool, n * (size_t)s->R, sizeof *s->recording_pool));
+	for (size_t k = 0; k < n; k++) {
+		const hd_recording *r = &catalog->recordings[order[k]];
+		const hd_recording *before = k ? &catalog->recordings[order[k - 1]] : NULL;
+		if (!before || strcmp(before->session, r->session) != 0 || strcmp(before->emission, r->emission) != 0) {
+			hd_sample *sample = &s->samples[count];
+			*sample = (hd_sample){.id = (int32_t)count,
+			        .key_hash = sample_hash(r),
+			        .latitude_deg = r->latitude_deg,
+			        .longitude_deg = r->longitude_deg,
+			        .recording = s->recording_pool + count * (size_t)s->R};
+			for (int c = 0; c < s->R; c++)
+				sample->recording[c] = -1;
+			count++;
+		}
+		place(s, &s->samples[count - 1], catalog, order[k]);
+	}
+	s->count = count;
+done:
+	free(order);
+	return st;
+}
+
+/* ---- splits ---- */
+
+static const hd_recording *first_recording(const hd_samples *s, const hd_catalog *catalog, const hd_sample *sample)
+{
+	for (int c = 0; c < s->R; c++)
+		if (sample->recording[c] >= 0)
+			return &catalog->recordings[sample->recording[c]];
+	return NULL;
+}
+
+static void split_key(char key[KEY_BYTES], const hd_samples *s, const hd_recording *r, const hd_sample_config *config)
+{
+	double metre = M_PI / 180 * HD_EARTH_RADIUS_M;
+	switch (s->split_by) {
+	case HD_SPLIT_BY_SOURCE:
+		snprintf(key, KEY_BYTES, "%s", r->source ? r->source : r->session);
+		break;
+	case HD_SPLIT_BY_CELL: {
+		double row = floor(r->latitude_deg * metre / config->cell_m);
+		/* columns are cut along the row's own parallel, so that a cell has one size everywhere */
+		double parallel = cos((row + 0.5) * config->cell_m / HD_EARTH_RADIUS_M);
+		snprintf(key, KEY_BYTES, "%.0f,%.0f", row, floor(r->longitude_deg * metre * parallel / config->cell_m));
+		break;
+	}
+	case HD_SPLIT_BY_TIME:
+		if (isfinite(r->timestamp_s))
+			snprintf(key, KEY_BYTES, "%.0f", floor(r->timestamp_s / config->time_block_s));
+		else
+			snprintf(key, KEY_BYTES, "%s", r->session);
+		break;
+	default:
+		snprintf(key, KEY_BYTES, "%s", r->session);
+	}
+}
+
+static hd_split_by resolve_split(const hd_samples *s, const hd_catalog *catalog, hd_split_by wanted)
+{
+	if (wanted != HD_SPLIT_BY_AUTO)
+		return wanted;
+	for (size_t i = 0; i < s->count; i++) {
+		const hd_recording *r = first_recording(s, catalog, &s->samples[i]);
+		if (!r || !r->source)
+			return HD_SPLIT_BY_SESSION;
+	}
+	return HD_SPLIT_BY_SOURCE;
+}
+
+/* The split of `from` whose key hash is lowest is given to `to`, with all samples of that key. */
+static void move_lowest(hd_samples *s, const uint32_t *hash, hd_split from, hd_split to)
+{
+	int64_t lowest = -1;
+	for (size_t i = 0; i < s->count; i++)
+		if (s->samples[i].split == from && (lowest < 0 || hash[i] < hash[lowest]))
+			lowest = (int64_t)i;
+	for (size_t i = 0; lowest >= 0 && i < s->count; i++)
+		if (hash[i] == hash[lowest])
+			s->samples[i].split = to;
+}
+
+static size_t count_split(const hd_samples *s, hd_split split)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < s->count; i++)
+		n += s->samples[i].split == split;
+	return n;
+}
+
+static hd_status assign_splits(hd_samples *s, const hd_catalog *catalog, const hd_sample_config *config)
+{
+	hd_status st;
+	uint32_t *hash = NULL;
+	bool several = false;
+	HD_TRY(hd_alloc(&hash, s->count, sizeof *hash));
+	s->split_by = resolve_split(s, catalog, config->split_by);
+	for (size_t i = 0; i < s->count; i++) {
+		char key[KEY_BYTES];
+		const hd_recording *r = first_recording(s, catalog, &s->samples[i]);
+		split_key(key, s, r, config);
+		hash[i] = hd_hash32(key, strlen(key), (uint32_t)(config->seed ^ (config->seed >> 32)));
+		double u = hash[i] / 4294967296.0;
+		s->samples[i].split = u < config->test_split                              ? HD_TEST
+		                      : u < config->test_split + config->validation_split ? HD_VAL
+		                                                                          : HD_TRAIN;
+		several = several || hash[i] != hash[0];
+	}
+	if (config->validation_split > 0 && !several && s->count)
+		st = hd_fail(HD_E_DATA,
+		        "all samples share one split key (split by %s): nothing can be held out; use another "
+		        "--split_by or "
+		        "--validation_split 0 --test_split 0",
+		        s->split_by == HD_SPLIT_BY_SOURCE ? "source" : "session, cell or time");
+	/* few keys can leave a side empty: the key of the lowest hash moves over */
+	if (st == HD_OK && config->validation_split > 0 && !count_split(s, HD_VAL))
+		move_lowest(s, hash, count_split(s, HD_TRAIN) ? HD_TRAIN : HD_TEST, HD_VAL);
+	if (st == HD_OK && !count_split(s, HD_TRAIN))
+		move_lowest(s, hash, count_split(s, HD_TEST) ? HD_TEST : HD_VAL, HD_TRAIN);
+done:
+	free(hash);
+	return st;
+}
+
+static hd_status nothing_left(const hd_catalog *catalog)
+{
+	size_t counts[HD_SKIP_COUNT] = {0};
+	int most = HD_SKIP_NONE;
+	const char *detail = "";
+	for (size_t i = 0; i < catalog->count; i++)
+		counts[catalog->recordings[i].skip]++;
+	for (int k = 1; k < HD_SKIP_COUNT; k++)
+		most = counts[k] > counts[most] || most == HD_SKIP_NONE ? k : most;
+	for (size_t i = 0; i < catalog->count && !detail[0]; i++)
+		if ((int)catalog->recordings[i].skip == most && catalog->recordings[i].skip_detail)
+			detail = catalog->recordings[i].skip_detail;
+	return hd_fail(HD_E_DATA, "%s: none of %zu recordings can be used; %zu: %s (%s)", catalog->path, catalog->count,
+	        counts[most], hd_skip_text((hd_skip)most), detail);
+}
+
+hd_status hd_samples_build(hd_samples *out, hd_catalog *catalog, const hd_sample_config *config)
+{
+	hd_status st;
+	*out = (hd_samples){0};
+	HD_TRY(check_rates(catalog, config->sample_rate_hz));
+	HD_TRY(choose_receivers(out, catalog, config));
+	HD_TRY(group(out, catalog));
+	if (!out->count) {
+		st = nothing_left(catalog);
+		goto done;
+	}
+	HD_TRY(assign_splits(out, catalog, config));
+done:
+	if (st != HD_OK)
+		hd_samples_free(out);
+	return st;
+}
+
+void hd_samples_free(hd_samples *samples)
+{
+	if (!samples)
+		return;
+	for (int r = 0; r < samples->R; r++)
+		free(samples->receivers[r]);
+	free(samples->receivers);
+	free(samples->recording_pool);
+	free(samples->samples);
+	*samples = (hd_samples){0};
+}
+
+/* ---- table ---- */
+
+static void print_split(FILE *to, const hd_catalog *catalog, const hd_samples *s, hd_split split, const char *name)
+{
+	size_t samples = 0, recordings = 0, sessions = 0;
+	const char *session = NULL;
+	for (size_t i = 0; i < s->count; i++) {
+		if (s->samples[i].split != split)
+			continue;
+		samples++;
+		for (int c = 0; c < s->R; c++)
+			recordings += s->samples[i].recording[c] >= 0;
+		/* samples are sorted by session */
+		const hd_recording *r = first_recording(s, catalog, &s->samples[i]);
+		sessions += !session || strcmp(session, r->session) != 0;
+		session = r->session;
+	}
+	fprintf(to, "  %-8s %10zu %10zu %12zu\n", name, samples, sessions, recordings);
+}
+
+void hd_catalog_print(FILE *to, const hd_catalog *catalog, const hd_samples *samples, bool list_skipped)
+{
+	static const char *const split_names[] = {"auto", "session", "source", "cell", "time"};
+	size_t counts[HD_SKIP_COUNT] = {0};
+	for (size_t i = 0; i < catalog->count; i++)
+		counts[catalog->recordings[i].skip]++;
+	fprintf(to, "%s: %zu recordings, %d receivers, split by %s\n", catalog->path, catalog->count, samples->R,
+	        split_names[samples->split_by]);
+	fprintf(to, "  %-8s %10s %10s %12s\n", "split", "samples", "sessions", "recordings");
+	print_split(to, catalog, samples, HD_TRAIN, "train");
+	print_split(to, catalog, samples, HD_VAL, "val");
+	print_split(to, catalog, samples, HD_TEST, "test");
+	for (int k = 1; k < HD_SKIP_COUNT; k++)
+		if (counts[k])
+			fprintf(to, "  skipped %9zu  %s\n", counts[k], hd_skip_text((hd_skip)k));
+	for (size_t i = 0; list_skipped && i < catalog->count; i++) {
+		const hd_recording *r = &catalog->recordings[i];
+		if (r->skip > HD_SKIP_NOT_APPROVED)
+			fprintf(to, "  skipped: %s: %s\n", hd_skip_text(r->skip),
+			        r->skip_detail ? r->skip_detail : r->iq);
+	}
+}

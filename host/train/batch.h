@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Batches: samples of the feature cache into a model's input buffers. One thread at a time. */
+#ifndef HD_TRAIN_BATCH_H
+#define HD_TRAIN_BATCH_H
+
+#include "heimdall/dataset.h"
+#include "heimdall/model.h"
+
+typedef struct hd_batcher {
+	const hd_dataset *dataset;
+	hd_model *model;
+	hd_backend *backend;
+	/* device memory */
+	uint16_t *db; /* (N,C,M,T) */
+	int32_t *index, *start;
+	float *mean, *rstd;
+	/* host staging */
+	uint16_t *host_db;
+	int32_t *host_index, *host_start, *host_sample;
+	float *host_target, *host_weight;
+} hd_batcher;
+
+hd_status hd_batcher_open(hd_batcher *out, hd_model *model, hd_backend *backend, const hd_dataset *dataset);
+void hd_batcher_close(hd_batcher *batcher); /* NULL-safe */
+
+/*
+ * Fills the model's input, target, weight, sample keys and random key with `count` samples (at most the model's
+ * batch); rows behind them get weight 0. In mode random, training draws each window's start from (seed, epoch,
+ * sample), evaluation takes the middle.
+ */
+hd_status hd_batcher_fill(
+        hd_batcher *batcher, const int32_t *samples, int64_t count, uint64_t seed, uint32_t epoch, bool training);
+
+/* The order of an epoch: samples sorted by a random number of (seed, epoch, sample). */
+hd_status hd_epoch_order(int32_t *order, int64_t count, const hd_samples *samples, uint64_t seed, uint32_t epoch);
+
+#endif

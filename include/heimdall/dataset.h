@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A data set ready for the model: catalogue, samples and splits, features, label frame, statistics.
+ */
+#ifndef HEIMDALL_DATASET_H
+#define HEIMDALL_DATASET_H
+
+#include "heimdall/catalog.h"
+#include "heimdall/checkpoint.h"
+#include "heimdall/features.h"
+#include "heimdall/settings.h"
+#include "heimdall/feature_cache.h"
+
+#define HD_MIN_CHANNELS 3 /* one-receiver data is repeated to this many */
+
+typedef struct hd_dataset {
+	hd_catalog catalog;
+	hd_samples samples;
+	hd_feature_config features;
+	hd_feature_cache cache;
+	hd_data_card card;
+} hd_dataset;
+
+hd_feature_config hd_feature_config_from(const hd_settings *settings);
+
+/*
+ * Reads the catalogue of settings->data_dir and groups it into samples, without touching any IQ. A card from a
+ * checkpoint fixes receivers, label frame and statistics; with NULL they come from the training split.
+ */
+hd_status hd_dataset_open(hd_dataset *out, const hd_settings *settings, const hd_data_card *recorded);
+
+/* Computes or loads the features, and the statistics where no card fixed them. */
+hd_status hd_dataset_load(hd_dataset *dataset, const hd_settings *settings, hd_backend *backend);
+void hd_dataset_close(hd_dataset *dataset); /* NULL-safe */
+
+/* Indices of the valid samples of a split (HD_SPLIT_COUNT: all), ascending. Owned by the caller. */
+hd_status hd_dataset_split(const hd_dataset *dataset, hd_split split, int32_t **out, int64_t *count);
+
+#endif

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cases of ReLU with dropout, the loss and the optimizer. */
+#include <math.h>
+
+#include "tests/cases/case.h"
+#include "tests/ref/ref.h"
+
+/* ---- relu_dropout; d: N C (backward: n); variant 0: p = 0, key and sample NULL; 1: p = 0.3 ---- */
+
+#define LAYER 5u
+static const float drop_p[] = {0.0f, 0.3f};
+
+static void drop_fwd_make(hd_run *run, const hd_ops *ops)
+{
+	(void)ops;
+	int64_t N = run->shape->d[0], C = run->shape->d[1];
+	hd_output(run, "y", HD_F32, N * C);
+	hd_input(run, "x", HD_F32, N * C, -1, 1);
+	if (run->variant) {
+		hd_input(run, "key", HD_I32, 4, -0x1p31, 0x1p31);
+		hd_input(run, "sample", HD_I32, N, 0, 0x1p31);
+	}
+}
+
+static hd_status drop_fwd_call(const hd_ops *ops, const hd_run *run)
+{
+	return ops->relu_dropout_fwd(hd_dev(run, "y"), hd_dev(run, "x"), hd_dev(run, "key"), hd_dev(run, "sample"),
+	        LAYER, drop_p[run->variant], HD_F32, run->shape->d[0], run->shape->d[1], NULL);
+}
+
+/* 1-p, its reciprocal and the product round once each, half an eps of the result in hd_bound's term. */
+static void drop_fwd_reference(hd_run *run)
+{
+	hd_buffer *y = hd_find(run, "y");
+	uint32_t seed[2] = {0}, epoch = 0;
+	if (run->variant) {
+		const double *key = hd_val(run, "key");
+		seed[0] = (uint32_t)(int32_t)key[0];
+		seed[1] = (uint32_t)(int32_t)key[1];
+		epoch = (uint32_t)(int32_t)key[2];
+	}
+	ref_relu_dropout_fwd(y->want, hd_val(run, "x"), seed, epoch, hd_val(run, "sample"), LAYER,
+	        (double)drop_p[run->variant], run->shape->d[0], run->shape->d[1]);
+	for (size_t i = 0; i < y->count; i++)
+		y->magnitude[i] = fabs(y->want[i]);
+	hd_bound(run, "y", 1);
+}
+
+static void drop_bwd_make(hd_run *run, const hd_ops *ops)
+{
+	(void)ops;
+	int64_t n = run->shape->d[0];
+	hd_output(run, "dx", HD_F32, n);
+	hd_input(run, "dy", HD_F32, n, -1, 1);
+	hd_buffer *y = hd_input(run, "y", HD_F32, n, -1, 1);
+	/* what forward can give, and far enough from the kink for differences */
+	for (int64_t i = 0; i < n; i++)
+		hd_set(y, i, y->value[i] < 0 ? 0 : y->value[i] + 0.1);
+}
+
+static hd_status drop_bwd_call(const hd_ops *ops, const hd_run *run)
+{
+	return ops->relu_dropout_bwd(hd_dev(run, "dx"), hd_dev(run, "dy"), hd_dev(run, "y"), drop_p[run->variant],
+	        HD_F32, run->shape->d[0], NULL);
+}
+
+static void drop_bwd_reference(hd_run *run)
+{
+	hd_buffer *dx = hd_find(run, "dx");
+	ref_relu_dropout_bwd(
+	        dx->want, hd_val(run, "dy"), hd_val(run, "y"), (double)drop_p[run->variant], run->shape->d[0]);
+	for (size_t i = 0; i < dx->count; i++)
+		dx->magnitude[i] = fabs(dx->want[i]);
+	hd_bound(run, "dx", 1);
+}
+
+/* With the mask of y given, forward is max(x,0)/(1-p); y itself, 0 moved to -1, serves as x. */
+static void drop_f(double *y, const double *x, const hd_run *run)
+{
+	for (int64_t i = 0; i < run->shape->d[0]; i++)
+		y[i] = hd_val(run, "y")[i] == 0 ? fmax(x[i] - 1, 0)
+		                                : fmax(x[i], 0) / (1 - (double)drop_p[run->variant]);
+}
+
+static hd_status drop_gradient(hd_run *run)
+{
+	int64_t n = run->shape->d[0];
+	return hd_check_gradient(run, "x", drop_f, hd_val(run, "y"), n, hd_want(run, "dx"), hd_val(run, "dy"), n);
+}
+
+static double drop_fwd_flops(const hd_shape *s)
+{
+	return 20 * (double)(s->d[0] * s->d[1]); /* ten rounds of two products per four elements, and the rest */
+}
+
+static double drop_fwd_bytes(const hd_shape *s)
+{
+	return 8 * (double)(s->d[0] * s->d[1]);
+}
+
+static double drop_bwd_flops(const hd_shape *s)
+{
+	return (double)s->d[0];
+}
+
+static double drop_bwd_bytes(const hd_shape *s)
+{
+	return 12 * (double)s->d[0];
+}
+
+static const hd_shape drop_shapes[] = {{{0, 8}}, {{1, 1}}, {{3, 5}}, {{2, 31}}, {{5, 33}}, {{2, 320}}, {{32, 256}}};
+static const hd_shape drop_bench[] = {{{32, 256}}, {{512, 512}}};
+static const hd_shape drop_flat[] = {{{0}}, {{1}}, {{7}}, {{17}}, {{8193}}};
+static const hd_shape drop_flat_bench[] = {{{32 * 256}}, {{512 * 512}}};
+const hd_case hd_case_relu_dropout_fwd = {"relu_dropout_fwd", "N C", drop_shapes, HD_COUNT(drop_shapes), drop_bench,
+        HD_COUNT(drop_bench), 2, false, drop_fwd_make, drop_fwd_call, drop_fwd_reference, NULL, drop_fwd_flops,
+        drop_fwd_bytes};
+const hd_case hd_case_relu_dropout_bwd = {"relu_dropout_bwd", "n", drop_flat, HD_COUNT(drop_flat), drop_flat_bench,
+        HD_COUNT(drop_flat_bench), 2, false, drop_bwd_make, drop_bwd_call, drop_bwd_reference, drop_gradient,
+        drop_bwd_flops, drop_bwd_bytes};
+
+/* ---- gaussian_nll; d: N; variant 1: rows of weight 0 hold NaN ---- */
+
+#define NLL_LOW 0.3f
+#define NLL_HIGH 2.0f
+#define NLL_SCALE 0.7f
+
+static void nll_make(hd_run *run, const hd_ops *ops)
+{
+	(void)ops;
+	int64_t N = run->shape->d[0];
+	hd_output(run, "sums", HD_F32, 4);
+	hd_output(run, "sigma", HD_F32, 2 * N);
+	hd_output(run, "dmu", HD_F32, 2 * N);
+	hd_output(run, "du", HD_F32, 2 * N);
+	hd_buffer *mu = hd_input(run, "mu", HD_F32, 2 * N, -1, 1);
+	hd_buffer *u = hd_input(run, "u", HD_F32, 2 * N, -3, 3);
+	hd_buffer *target = hd_input(run, "target", HD_F32, 2 * N, -1, 1);
+	hd_buffer *weight = hd_input(run, "weight", HD_F32, N, 0.5, 2);
+	for (int64_t n = 0; n < N; n += 3) {
+		hd_set(weight, n, 0);
+		for (int64_t i = 2 * n; run->variant && i < 2 * n + 2; i++) {
+			hd_set(mu, i, NAN);
+			hd_set(u, i, NAN);
+			hd_set(target, i, NAN);
+		}
+	}
+}
+
+static hd_status nll_call(const hd_ops *ops, const hd_run *run)
+{
+	return ops->gaussian_nll(hd_dev(run, "sums"), hd_dev(run, "sigma"), hd_dev(run, "dmu"), hd_dev(run, "du"),
+	        hd_dev(run, "mu"), hd_dev(run, "u"), hd_dev(run, "target"), hd_dev(run, "weight"), NLL_LOW, NLL_HIGH,
+	        NLL_SCALE, run->shape->d[0], NULL);
+}
+
+/*
+ * Softplus, two exponentials and the sums of sigma: 6 eps; difference over sigma: 1 eps of |mu| + |target| and
+ * sigma's; its square twice that. Sums add 2N such terms. Sigma of a row of weight 0 that holds NaN is unspecified.
+ */
+static void nll_reference(hd_run *run)
+{
+	int64_t N = run->shape->d[0];
+	hd_buffer *sums = hd_find(run, "sums"), *sigma = hd_find(run, "sigma"), *dmu = hd_find(run, "dmu"),
+	          *du = hd_find(run, "du");
+	const double *mu = hd_val(run, "mu"), *target = hd_val(run, "target"), *w = hd_val(run, "weight");
+	double scale = (double)NLL_SCALE;
+	ref_gaussian_nll(sums->want, sigma->want, dmu->want, du->want, mu, hd_val(run, "u"), target, w, (double)NLL_LOW,
+	        (double)NLL_HIGH, scale, N);
+	for (int64_t i = 0; i < 2 * N; i++) {
+		double s = sigma->want[i], z = (mu[i] - target[i]) / s, dz = (fabs(mu[i]) + fabs(target[i])) / s;
+		sigma->magnitude[i] = s;
+		if (w[i / 2] == 0)
+			continue;
+		dmu->magnitude[i] = scale * w[i / 2] * (dz + 2 * fabs(z)) / s;
+		du->magnitude[i] = scale * w[i / 2] / s * (1 + 3 * z * z + 2 * fabs(z) * dz);
+		sums->magnitude[1] += w[i / 2] / 2;
+		sums->magnitude[2] += w[i / 2] * (fabs(log(s)) + 1);
+		sums->magnitude[3] += w[i / 2] * (z * z + fabs(z) * dz);
+	}
+	sums->magnitude[0] = sums->magnitude[2] + sums->magnitude[3];
+	hd_bound(run, "sums", hd_sum_c(2 * N) + 6);
+	hd_bound(run, "sigma", 6);
+	hd_bound(run, "dmu", 6);
+	hd_bound(run, "du", 8);
+	for (int64_t i = 0; i < 2 * N; i++)
+		if (w[i / 2] == 0 && run->variant)
+			sigma->bound[i] = INFINITY;
+}
+
+/* Sum of weighted losses by the definition alone; scratch-free. */
+static double loss(const double *mu, const double *u, const hd_run *run)
+{
+	double sum = 0, range = (double)NLL_HIGH - (double)NLL_LOW;
+	for (int64_t i = 0; i < 2 * run->shape->d[0]; i++) {
+		double s = (double)NLL_LOW + range * (1 - exp(-log(1 + exp(u[i])) / range));
+		sum += hd_val(run, "weight")[i / 2] * (log(s) + pow(hd_val(run, "target")[i] - mu[i], 2) / (2 * s * s));
+	}
+	return sum;
+}
+
+static void nll_f_of_mu(double *y, const double *mu, const hd_run *run)
+{
+	y[0] = loss(mu, hd_val(run, "u"), run);
+}
+
+static void nll_f_of_u(double *y, const double *u, const hd_run *run)
+{
+	y[0] = loss(hd_val(run, "mu"), u, run);
+}
+
+static hd_status nll_gradient(hd_run *run)
+{
+	hd_status st = HD_OK;
+	const double g = (double)NLL_SCALE;
+	int64_t n = 2 * run->shape->d[0];
+	if (run->variant)
+		return HD_OK;
+	HD_TRY(hd_check_gradient(run, "mu", nll_f_of_mu, hd_val(run, "mu"), n, hd_want(run, "dmu"), &g, 1));
+	HD_TRY(hd_check_gradient(run, "u", nll_f_of_u, hd_val(run, "u"), n, hd_want(run, "du"), &g, 1));
+done:
+	return st;
+}
+
+static double nll_flops(const hd_shape *s)
+{
+	return 2 * 40 * (double)s->d[0];
+}
+
+static double nll_bytes(const hd_shape *s)
+{
+	return 4 * 13 * (double)s->d[0];
+}
+
+static const hd_shape nll_shapes[] = {{{0}}, {{1}}, {{2}}, {{31}}, {{257}}};
+static const hd_shape nll_bench[] = {{{32}}, {{4096}}};
+const hd_case hd_case_gaussian_nll = {"gaussian_nll", "N", nll_shapes, HD_COUNT(nll_shapes), nll_bench,
+        HD_COUNT(nll_bench), 2, false, nll_make, nll_call, nll_reference, nll_gradient, nll_flops, nll_bytes};
+
+/* ---- sum_squares; d: n ---- */
+
+static void squares_make(hd_run *run, const hd_ops *ops)
+{
+	hd_output(run, "out", HD_F32, 1);
+	hd_input(run, "g", HD_F32, run->shape->d[0], -1, 1);
+	hd_scratch(run, ops->sum_squares_work(run->shape->d[0]));
+}
+
+static hd_status squares_call(const hd_ops *ops, const hd_run *run)
+{
+	return ops->sum_squares(hd_dev(run, "out"), hd_dev(run, "g"), hd_dev(run, "work"), run->shape->d[0], NULL);
+}
+
+static void squares_reference(hd_run *run)
+{
+	hd_want(run, "out")[0] = ref_sum_squares(hd_val(run, "g"), run->shape->d[0]);
+	hd_mag(run, "out")[0] = hd_want(run, "out")[0];
+	hd_bound(run, "out", hd_sum_c(run->shape->d[0]));
+}
+
+static double squares_flops(const hd_shape *s)
+{
+	return 2 * (double)s->d[0];
+}
+
+static double squares_bytes(const hd_shape *s)
+{
+	return 4 * (double)s->d[0];
+}
+
+static const hd_shape squares_shapes[] = {{{0}}, {{1}}, {{15}}, {{17}}, {{1024}}, {{65537}}};
+static const hd_shape squares_bench[] = {{{3400704}}, {{28000256}}};
+const hd_case hd_case_sum_squares = {"sum_squares", "n", squares_shapes, HD_COUNT(squares_shapes), squares_bench,
+        HD_COUNT(squares_bench), 1, false, squares_make, squares_call, squares_reference, NULL, squares_flops,
+        squares_bytes};
+
+/* ---- adamw; d: n; variants: clip not reached, clipped, clip off, norm NaN, norm infinite ---- */
+
+enum { ADAMW_BELOW, ADAMW_CLIPPED, ADAMW_OFF, ADAMW_NAN, ADAMW_INFINITE, ADAMW_VARIANTS };
+
+static void adamw_make(hd_run *run, const hd_ops *ops)
+{
+	(void)ops;
+	static const double norm2[] = {0.25, 400, 400, NAN, INFINITY};
+	static const double hyper[] = {0.01, 0.9, 0.999, 1e-8, 0.05, 1, 0.271, 0.002997};
+	int64_t n = run->shape->d[0];
+	hd_buffer *p = hd_output(run, "p", HD_F32, n), *m = hd_output(run, "m", HD_F32, n);
+	hd_buffer *v = hd_output(run, "v", HD_F32, n), *skipped = hd_output(run, "skipped", HD_I32, 1);
+	for (int64_t i = 0; i < n; i++) {
+		hd_set(p, i, hd_random(run, -1, 1));
+		hd_set(m, i, hd_random(run, -0.1, 0.1));
+		hd_set(v, i, hd_random(run, 0.0001, 0.01));
+	}
+	hd_set(skipped, 0, 3);
+	hd_input(run, "g", HD_F32, n, -1, 1);
+	hd_set(hd_input(run, "norm2", HD_F32, 1, 0, 1), 0, norm2[run->variant]);
+	hd_buffer *h = hd_input(run, "hyper", HD_F32, 8, 0, 1);
+	for (int i = 0; i < 8; i++)
+		hd_set(h, i, i == 5 && run->variant == ADAMW_OFF ? 0 : hyper[i]);
+	hd_input(run, "chunk_lr", HD_F32, n / HD_CHUNK, 0.5, 1);
+	hd_buffer *decay = hd_input(run, "chunk_decay", HD_F32, n / HD_CHUNK, 0, 1);
+	for (int64_t i = 0; i < n / HD_CHUNK; i++)
+		hd_set(decay, i, (double)(i % 2));
+}
+
+static hd_status adamw_call(const hd_ops *ops, const hd_run *run)
+{
+	return ops->adamw(hd_dev(run, "p"), hd_dev(run, "m"), hd_dev(run, "v"), hd_dev(run, "skipped"),
+	        hd_dev(run, "g"), hd_dev(run, "norm2"), hd_dev(run, "hyper"), hd_dev(run, "chunk_lr"),
+	        hd_dev(run, "chunk_decay"), run->shape->d[0], NULL);
+}
+
+/*
+ * g' is off by 2 eps (root, sum, quotient, product), so m by 3 eps of its terms and v, with g' squared, by 6.
+ * The step takes m's error whole, half of v's, and 6 more roundings; p adds two for the decay.
+ */
+static void adamw_reference(hd_run *run)
+{
+	hd_buffer *p = hd_find(run, "p"), *m = hd_find(run, "m"), *v = hd_find(run, "v"),
+	          *skipped = hd_find(run, "skipped");
+	const double *h = hd_val(run, "hyper"), *g = hd_val(run, "g");
+	double norm2 = hd_val(run, "norm2")[0];
+	bool skip = !isfinite(norm2);
+	skipped->want[0] = skipped->value[0] + skip;
+	hd_exact(run, "skipped");
+	for (size_t i = 0; i < p->count; i++) {
+		double lr = hd_val(run, "chunk_lr")[i / HD_CHUNK], decay = hd_val(run, "chunk_decay")[i / HD_CHUNK];
+		p->want[i] = p->value[i];
+		m->want[i] = m->value[i];
+		v->want[i] = v->value[i];
+		p->bound[i] = m->bound[i] = v->bound[i] = 0;
+		if (skip)
+			continue;
+		ref_adamw(&p->want[i], &m->want[i], &v->want[i], g[i], norm2, h, lr, decay);
+		double old = fabs(h[1] * m->value[i]), added = fabs(m->want[i] - h[1] * m->value[i]);
+		double per_m = h[0] * lr / h[6] / (sqrt(v->want[i] / h[7]) + h[3]);
+		m->bound[i] = 3 * HD_EPS * (old + added);
+		v->bound[i] = 6 * HD_EPS * v->want[i];
+		p->bound[i] = per_m * (m->bound[i] + 9 * HD_EPS * fabs(m->want[i])) + 2 * HD_EPS * fabs(p->value[i]);
+	}
+}
+
+static double adamw_flops(const hd_shape *s)
+{
+	return 14 * (double)s->d[0];
+}
+
+static double adamw_bytes(const hd_shape *s)
+{
+	return 28 * (double)s->d[0];
+}
+
+static const hd_shape adamw_shapes[] = {{{0}}, {{HD_CHUNK}}, {{3 * HD_CHUNK}}, {{17 * HD_CHUNK}}};
+static const hd_shape adamw_bench[] = {{{3400704}}, {{28000256}}};
+const hd_case hd_case_adamw = {"adamw", "n", adamw_shapes, HD_COUNT(adamw_shapes), adamw_bench, HD_COUNT(adamw_bench),
+        ADAMW_VARIANTS, false, adamw_make, adamw_call, adamw_reference, NULL, adamw_flops, adamw_bytes};

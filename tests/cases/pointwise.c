@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cases of GELU, layer scale with skip, pooling, addition. */
+#include <math.h>
+
+#include "tests/cases/case.h"
+#include "tests/ref/ref.h"
+
+#define SMALLEST 0x1p-122 /* 16 times the smallest normal float: what may be flushed to zero, times |x| < 16 */
+
+/* ---- gelu; d: n ---- */
+
+static void gelu_fwd_make(hd_run *run, const hd_ops *ops)
+{
+	(void)ops;
+	hd_output(run, "y", HD_F32, run->shape->d[0]);
+	hd_input(run, "x", HD_F32, run->shape->d[0], -15, 8);
+}
+
+static hd_status gelu_fwd_call(const hd_ops *ops, const hd_run *run)
+{
+	return ops->gelu_fwd(hd_dev(run, "y"), hd_dev(run, "x"), HD_F32, run->shape->d[0], NULL);
+}
+
+/*
+ * The upper tail Q(|x|) of float kernels is exp(-x^2/2) times a polynomial: rounding the exponent costs x^2/4
+ * eps, its reduction as much again, the polynomial and its fit 6 eps.
+ */
+static double tail_c(double x)
+{
+	return 6 + x * x / 2;
+}
+
+static void gelu_fwd_reference(hd_run *run)
+{
+	hd_buffer *y = hd_find(run, "y");
+	const double *x = hd_val(run, "x");
+	ref_gelu_fwd(y->want, x, run->shape->d[0]);
+	for (size_t i = 0; i < y->count; i++) {
+		double q = erfc(fabs(x[i]) / sqrt(2)) / 2;
+		y->bound[i] = HD_EPS * (tail_c(x[i]) * q * fabs(x[i]) + 2 * fabs(y->want[i])) + SMALLEST;
+	}
+}
+
+static void gelu_bwd_make(hd_run *run, const hd_ops *ops)
+{
+	(void)ops;
+	hd_output(run, "dx", HD_F32, run->shape->d[0]);
+	hd_input(run, "dy", HD_F32, run->shape->d[0], -1, 1);
+	hd_input(run, "x", HD_F32, run->shape->d[0], -15, 8);
+}
+
+static hd_status gelu_bwd_call(const hd_ops *ops, const hd_run *run)
+{
+	return ops->gelu_bwd(hd_dev(run, "dx"), hd_dev(run, "dy"), hd_dev(run, "x"), HD_F32, run->shape->d[0], NULL);
+}
+
+static void gelu_bwd_reference(hd_run *run)
+{
+	hd_buffer *dx = hd_find(run, "dx");
+	const double *x = hd_val(run, "x"), *dy = hd_val(run, "dy");
+	ref_gelu_bwd(dx->want, dy, x, run->shape->d[0]);
+	for (size_t i = 0; i < dx->count; i++) {
+		double tail = erfc(fabs(x[i]) / sqrt(2)) / 2 + fabs(x[i]) * exp(-x[i] * x[i] / 2) / sqrt(2 * acos(-1));
+		dx->bound[i] = HD_EPS * (fabs(dy[i]) * (tail_c(x[i]) * tail + (x[i] > 0 ? 2 : 0)) + fabs(dx->want[i])) +
+		               SMALLEST;
+	}
+}
+
+static void gelu_f(double *y, const double *x, const hd_run *run)
+{
+	ref_gelu_fwd(y, x, run->shape->d[0]);
+}
+
+static hd_status gelu_gradient(hd_run *run)
+{
+	int64_t n = run->shape->d[0];
+	return hd_check_gradient(run, "x", gelu_f, hd_val(run, "x"), n, hd_want(run, "dx"), hd_val(run, "dy"), n);
+}
+
+static double gelu_flops(const hd_shape *s)
+{
+	return 30 * (double)s->d[0];
+}
+
+static double two_bytes(const hd_shape *s)
+{
+	return 8 * (double)s->d[0];
+}
+
+static double three_bytes(const hd_shape *s)
+{
+	return 12 * (double)s->d[0];
+}
+
+static double one_flop(const hd_shape *s)
+{
+	return (double)s->d[0];
+}
+
+static const hd_shape flat_shapes[] = {{{0}}, {{1}}, {{7}}, {{17}}, {{257}}, {{8193}}, {{20480}}};
+static const hd_shape flat_bench[] = {{{8192 * 160}}, {{128 * 1280}}, {{8192 * 768}}};
+const hd_case hd_case_gelu_fwd = {"gelu_fwd", "n", flat_shapes, HD_COUNT(flat_shapes), flat_bench, HD_COUNT(flat_bench),
+        1, false, gelu_fwd_make, gelu_fwd_call, gelu_fwd_reference, NULL, gelu_flops, two_bytes};
+const hd_case hd_case_gelu_bwd = {"gelu_bwd", "n", flat_shapes, HD_COUNT(flat_shapes), flat_bench, HD_COUNT(flat_bench),
+        1, false, gelu_bwd_make, gelu_bwd_call, gelu_bwd_reference, gelu_gradient, gelu_flops, three_bytes};
+
+/* ---- add; d: n; variants: apart, dst is a, dst is b ---- */
+
+static void add_make(hd_run *run, const hd_ops *ops)
+{
+	(void)ops;
+	static const char *const other[] = {"dst", "a", "b"};
+	int64_t n = run->shape->d[0];
+	hd_buffer *dst = hd_output(run, other[run->variant], HD_F32, n);
+	for (int64_t i = 0; run->variant && i < n; i++)
+		hd_set(dst, i, hd_random(run, -1, 1));
+	if (run->variant != 1)
+		hd_input(run, "a", HD_F32, n, -1, 1);
+	if (run->variant != 2)
+		hd_input(run, "b", HD_F32, n, -1, 1);
+}
+
+static hd_status add_call(const hd_ops *ops, const hd_run *run)
+{
+	return ops->add(run->buffer[0].device, hd_dev(run, "a"), hd_dev(run, "b"), HD_F32, run->shape->d[0], NULL);
+}
+
+/* One rounding, which hd_bound's term for the result covers. */
+static void add_reference(hd_run *run)
+{
+	ref_add(run->buffer[0].want, hd_val(run, "a"), hd_val(run, "b"), run->shape->d[0]);
+	hd_bound(run, run->buffer[0].name, 0);
+}
+
+const hd_case hd_case_add = {"add", "n", flat_shapes, HD_COUNT(flat_shapes), flat_bench, HD_COUNT(flat_bench), 3, false,
+        add_make, add_call, add_reference, NULL, one_flop, three_bytes};
+
+/* ---- scale_residual; d: N P C; variant 1: row_scale NULL ---- */
+
+static int64_t map_size(const hd_shape *s)
+{
+	return s->d[0] * s->d[1] * s->d[2];
+}
+
+static void row_scale_input(hd_run *run)
+{
+	if (run->variant)
+		return;
+	hd_buffer *b = hd_input(run, "row_scale", HD_F32, run->shape->d[0], 1, 2);
+	for (int64_t n = 0; n < run->shape->d[0]; n += 2)
+		hd_set(b, n, n % 4 ? 0 : 1.25);
+}
+
+static void skip_fwd_make(hd_run *run, const hd_ops *ops)
+{
+	(void)ops;
+	hd_output(run, "y", HD_F32, map_size(run->shape));
+	hd_input(run, "x", HD_F32, map_size(run->shape), -1, 1);
+	hd_input(run, "residual", HD_F32, map_size(run->shape), -1, 1);
+	hd_input(run, "gamma", HD_F32, run->shape->d[2], -1, 1);
+	row_scale_input(run);
+}
+
+static hd_status skip_fwd_call(const hd_ops *ops, const hd_run *run)
+{
+	const int64_t *d = run->shape->d;
+	return ops->scale_residual_fwd(hd_dev(run, "y"), hd_dev(run, "x"), hd_dev(run, "residual"),
+	        hd_dev(run, "gamma"), hd_dev(run, "row_scale"), HD_F32, d[0], d[1], d[2], NULL);
+}
+
+/* Two roundings of the branch: one eps. */
+static void skip_fwd_reference(hd_run *run)
+{
+	const int64_t *d = run->shape->d;
+	ref_scale_residual_fwd(hd_want(run, "y"), hd_mag(run, "y"), hd_val(run, "x"), hd_val(run, "residual"),
+	        hd_val(run, "gamma"), hd_val(run, "row_scale"), d[0], d[1], d[2]);
+	hd_bound(run, "y", 1);
+}
+
+static void skip_bwd_make(hd_run *run, const hd_ops *ops)
+{
+	const int64_t *d = run->shape->d;
+	hd_output(run, "dx", HD_F32, map_size(run->shape));
+	hd_gradient_output(run, "dgamma", d[2]);
+	hd_input(run, "dy", HD_F32, map_size(run->shape), -1, 1);
+	hd_input(run, "x", HD_F32, map_size(run->shape), -1, 1);
+	hd_input(run, "gamma", HD_F32, d[2], -1, 1);
+	row_scale_input(run);
+	hd_scratch(run, ops->scale_residual_bwd_work(d[0], d[1], d[2]));
+}
+
+static hd_status skip_bwd_call(const hd_ops *ops, const hd_run *run)
+{
+	const int64_t *d = run->shape->d;
+	return ops->scale_residual_bwd(hd_dev(run, "dx"), hd_dev(run, "dgamma"), hd_dev(run, "dy"), hd_dev(run, "x"),
+	        hd_dev(run, "gamma"), hd_dev(run, "row_scale"), (float)run->beta, hd_dev(run, "work"), HD_F32, d[0],
+	        d[1], d[2], NULL);
+}
+
+/* dx: two roundings of the result, one in hd_bound. dgamma: a sum over N*P of products of three. */
+static void skip_bwd_reference(hd_run *run)
+{
+	const int64_t *d = run->shape->d;
+	hd_buffer *dx = hd_find(run, "dx");
+	ref_scale_residual_bwd(dx->want, hd_want(run, "dgamma"), hd_mag(run, "dgamma"), hd_val(run, "dgamma"),
+	        hd_val(run, "dy"), hd_val(run, "x"), hd_val(run, "gamma"), hd_val(run, "row_scale"), run->beta, d[0],
+	        d[1], d[2]);
+	for (size_t i = 0; i < dx->count; i++)
+		dx->magnitude[i] = fabs(dx->want[i]);
+	hd_bound(run, "dx", 0.5);
+	hd_bound(run, "dgamma", hd_sum_c(d[0] * d[1] + 1) + 0.5);
+}
+
+/* The skip adds a constant; x stands in for it. */
+static void skip_f_of_x(double *y, const double *x, const hd_run *run)
+{
+	const int64_t *d = run->shape->d;
+	ref_scale_residual_fwd(
+	        y, NULL, x, hd_val(run, "x"), hd_val(run, "gamma"), hd_val(run, "row_scale"), d[0], d[1], d[2]);
+}
+
+static void skip_f_of_gamma(double *y, const double *gamma, const hd_run *run)
+{
+	const int64_t *d = run->shape->d;
+	ref_scale_residual_fwd(
+	        y, NULL, hd_val(run, "x"), hd_val(run, "x"), gamma, hd_val(run, "row_scale"), d[0], d[1], d[2]);
+}
+
+static hd_status skip_gradient(hd_run *run)
+{
+	hd_status st = HD_OK;
+	int64_t n = map_size(run->shape), C = run->shape->d[2];
+	const double *dy = hd_val(run, "dy");
+	if (run->beta != 0)
+		return HD_OK;
+	HD_TRY(hd_check_gradient(run, "x", skip_f_of_x, hd_val(run, "x"), n, hd_want(run, "dx"), dy, n));
+	HD_TRY(hd_check_gradient(
+	        run, "gamma", skip_f_of_gamma, hd_val(run, "gamma"), C, hd_want(run, "dgamma"), dy, n));
+done:
+	return st;
+}
+
+static double skip_flops(const hd_shape *s)
+{
+	return 3 * (double)map_size(s);
+}
+
+static double skip_bytes(const hd_shape *s)
+{
+	return 12 * (double)map_size(s);
+}
+
+static const hd_shape map_shapes[] = {
+        {{0, 4, 8}}, {{1, 1, 1}}, {{3, 5, 7}}, {{5, 3, 31}}, {{1, 7, 33}}, {{2, 256, 40}}, {{2, 4, 320}}, {{17, 2, 5}}};
+static const hd_shape map_bench[] = {
+        {{32, 256, 40}}, {{32, 64, 80}}, {{32, 16, 160}}, {{32, 4, 320}}, {{32, 256, 192}}};
+const hd_case hd_case_scale_residual_fwd = {"scale_residual_fwd", "N P C", map_shapes, HD_COUNT(map_shapes), map_bench,
+        HD_COUNT(map_bench), 2, false, skip_fwd_make, skip_fwd_call, skip_fwd_reference, NULL, skip_flops, skip_bytes};
+const hd_case hd_case_scale_residual_bwd = {"scale_residual_bwd", "N P C", map_shapes, HD_COUNT(map_shapes), map_bench,
+        HD_COUNT(map_bench), 2, true, skip_bwd_make, skip_bwd_call, skip_bwd_reference, skip_gradient, skip_flops,
+        skip_bytes};
+
+/* ---- pool; d: N P C ---- */
+
+static void pool_fwd_make(hd_run *run, const hd_ops *ops)
+{
+	(void)ops;
+	hd_output(run, "y", HD_F32, run->shape->d[0] * run->shape->d[2]);
+	hd_input(run, "x", HD_F32, map_size(run->shape), -1, 1);
+}
+
+static hd_status pool_fwd_call(const hd_ops *ops, const hd_run *run)
+{
+	const int64_t *d = run->shape->d;
+	return ops->pool_fwd(hd_dev(run, "y"), hd_dev(run, "x"), HD_F32, d[0], d[1], d[2], NULL);
+}
+
+static void pool_fwd_reference(hd_run *run)
+{
+	const int64_t *d = run->shape->d;
+	ref_pool_fwd(hd_want(run, "y"), hd_mag(run, "y"), hd_val(run, "x"), d[0], d[1], d[2]);
+	hd_bound(run, "y", hd_sum_c(d[1]));
+}
+
+static void pool_bwd_make(hd_run *run, const hd_ops *ops)
+{
+	(void)ops;
+	hd_output(run, "dx", HD_F32, map_size(run->shape));
+	hd_input(run, "dy", HD_F32, run->shape->d[0] * run->shape->d[2], -1, 1);
+}
+
+static hd_status pool_bwd_call(const hd_ops *ops, const hd_run *run)
+{
+	const int64_t *d = run->shape->d;
+	return ops->pool_bwd(hd_dev(run, "dx"), hd_dev(run, "dy"), HD_F32, d[0], d[1], d[2], NULL);
+}
+
+/* A quotient, or a product with a rounded reciprocal: one eps. */
+static void pool_bwd_reference(hd_run *run)
+{
+	const int64_t *d = run->shape->d;
+	ref_pool_bwd(hd_want(run, "dx"), hd_val(run, "dy"), d[0], d[1], d[2]);
+	hd_bound(run, "dx", 0);
+}
+
+static void pool_f(double *y, const double *x, const hd_run *run)
+{
+	ref_pool_fwd(y, NULL, x, run->shape->d[0], run->shape->d[1], run->shape->d[2]);
+}
+
+static hd_status pool_gradient(hd_run *run)
+{
+	const int64_t *d = run->shape->d;
+	return hd_check_gradient(run, "x", pool_f, hd_want(run, "dx"), map_size(run->shape), hd_want(run, "dx"),
+	        hd_val(run, "dy"), d[0] * d[2]);
+}
+
+static double pool_flops(const hd_shape *s)
+{
+	return (double)map_size(s);
+}
+
+static double pool_bytes(const hd_shape *s)
+{
+	return 4 * (double)(map_size(s) + s->d[0] * s->d[2]);
+}
+
+const hd_case hd_case_pool_fwd = {"pool_fwd", "N P C", map_shapes, HD_COUNT(map_shapes), map_bench, HD_COUNT(map_bench),
+        1, false, pool_fwd_make, pool_fwd_call, pool_fwd_reference, NULL, pool_flops, pool_bytes};
+const hd_case hd_case_pool_bwd = {"pool_bwd", "N P C", map_shapes, HD_COUNT(map_shapes), map_bench, HD_COUNT(map_bench),
+        1, false, pool_bwd_make, pool_bwd_call, pool_bwd_reference, pool_gradient, pool_flops, pool_bytes};

@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Plants one fault after the other in a copy of a kernel and expects the operation's test to fail.
+# Needs $BUILD/tests/test_ops; run from the root of the checkout.
+set -u -o pipefail
+
+BUILD=${BUILD:-build}
+work=$(mktemp -d "${TMPDIR:-/tmp}/heimdall-planted.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+# operation|file in kernels/cpu|sed expression
+faults() {
+	cat <<'TABLE'
+magnitude|magnitude.c|s/127\.5f/127.0f/
+stft_power|stft.c|s/t \* hop - n_fft \/ 2;/t * hop;/
+mel_db|mel.c|s/log10f(sum + floor)/log10f(sum)/
+stft_mel_db|stft.c|s/log10f(sum + floor)/log10f(sum)/
+assemble_batch|assemble_batch.c|s/ + start\[n\]/ + 0 * start[n]/
+patch_gather|patch.c|s/ho \* p + i) \* W + wo \* p) \* C/ho * p + i) * W + wo) * C/
+patch_scatter|patch.c|s/memset(row + used, 0,/memset(row + used, 1,/
+linear_fwd|linear.c|s/b ? 1\.0f : 0\.0f/1.0f/
+linear_bwd_data|linear.c|s/dy, K, w, C, 0\.0f/dy, K, w, C, 1.0f/
+linear_bwd_weight|linear.c|s/dy, K, x, C, beta, dw/dy, K, x, C, 0.0f, dw/
+dwconv7_fwd|dwconv7.c|s/k, m, h, 1);/k, m, h, -1);/
+dwconv7_bwd_data|dwconv7.c|s/k, m, h, -1);/k, m, h, 1);/
+dwconv7_bwd_weight|dwconv7.c|s/m\.W - dj : m\.W/m.W - dj - 1 : m.W/
+layernorm_fwd|layernorm.c|s/(float)C + eps/(float)C + 2 * eps/
+layernorm_bwd|layernorm.c|s/dot \/= (float)C/dot \/= (float)(C + 1)/
+gelu_fwd|gelu.c|s/0\.36f \* z/0.37f * z/
+gelu_bwd|gelu.c|s/q - slope/q + slope/
+scale_residual_fwd|scale_residual.c|s/skip\[c\] + keep \* gamma/skip[c] + gamma/
+scale_residual_bwd|scale_residual.c|s/sum\[c\] += keep \* g\[c\]/sum[c] += g[c]/
+pool_fwd|pool.c|s/out\[c\] \/= (float)P/out[c] \/= (float)(P + 1)/
+pool_bwd|pool.c|s/g\[c\] \/ (float)P/g[c] * (float)P/
+relu_dropout_fwd|relu_dropout.c|s/key->epoch, layer}/layer, key->epoch}/
+relu_dropout_bwd|relu_dropout.c|s/g\[i\] \* scale/g[i]/
+add|add.c|s/x\[i\] + y\[i\]/x[i] - y[i]/
+gaussian_nll|gaussian_nll.c|s/1 - z \* z/1 + z * z/
+sum_squares|sum_squares.c|s/hd_piece_start(piece + 1, n);/hd_piece_start(piece + 1, n) - (piece == 15);/
+adamw|adamw.c|s/1\.0f - lr \* hyper/1.0f - hyper->lr * hyper/
+adamw|adamw.c|s/!isfinite(norm2\[0\])/isnan(norm2[0])/
+TABLE
+}
+
+# The best instruction tier of this processor, as backend.c chooses it.
+tier=base march=
+if [ "$(uname -m)" = x86_64 ]; then
+	tier=v2 march=-march=x86-64-v2
+	flags=" $(grep -m1 '^flags' /proc/cpuinfo) "
+	has() { for f; do [[ $flags == *" $f "* ]] || return 1; done; }
+	if has avx2 fma bmi2; then
+		tier=v3 march=-march=x86-64-v3
+		if has avx512f avx512bw avx512vl avx512dq avx512cd; then
+			tier=v4 march='-march=x86-64-v4 -mprefer-vector-width=512'
+		fi
+	fi
+fi
+
+if [ ! -x "$BUILD/tests/test_ops" ]; then
+	echo "$BUILD/tests/test_ops is missing: run make BUILD=$BUILD test first" >&2
+	exit 1
+fi
+if ! "$BUILD/tests/test_ops" >"$work/text" 2>&1; then
+	cat "$work/text"
+	echo "the sound kernels fail already: nothing can be told from planted faults" >&2
+	exit 1
+fi
+
+# The stamp holds compiler and flags, then the tiers.
+read -r -a compile <<<"$(sed -E 's/( (base|v[234]))+$//' "$BUILD/flags")"
+read -r -a arch <<<"$march"
+read -r -a libs <<<"$(pkg-config --libs fftw3f)"
+
+# make removes this object as an intermediate one
+"${compile[@]}" -c tests/test_ops.c -o "$work/test_ops.o" || exit 1
+
+# plant OP FILE EXPRESSION: status 0 where the test fails, 1 where it passes, 2 where nothing could be tried
+plant() {
+	local source=$work/$2 object=$work/${2%.c}.o binary=$work/test_ops
+	sed -e "$3" "kernels/cpu/$2" >"$source" || return 2
+	if cmp -s "kernels/cpu/$2" "$source"; then
+		echo "$1: '$3' changes nothing in kernels/cpu/$2: adapt tests/planted.sh" >&2
+		return 2
+	fi
+	# a fault may leave something unused
+	"${compile[@]}" -ffp-contract=fast -Wno-error ${arch[@]+"${arch[@]}"} "-DHD_TIER=$tier" -c "$source" -o "$object" \
+		2>"$work/text" || { cat "$work/text" >&2; return 2; }
+	# an object in front of the archive takes the place of the archive's
+	"${compile[@]}" "$work/test_ops.o" "$BUILD"/obj/tests/cases/*.o "$BUILD"/obj/tests/ref/*.o "$object" \
+		"$BUILD/libheimdall.a" -lcriterion "${libs[@]}" -ldnnl -lm -ldl -o "$binary" 2>"$work/text" ||
+		{ cat "$work/text" >&2; return 2; }
+	! "$binary" --filter "ops/$1" >"$work/text" 2>&1
+}
+
+passed=0 failed=0
+while IFS='|' read -r op file expression; do
+	plant "$op" "$file" "$expression" </dev/null
+	case $? in
+	0) verdict=caught passed=$((passed + 1)) ;;
+	1) verdict=MISSED failed=$((failed + 1)) ;;
+	*) verdict=BROKEN failed=$((failed + 1)) ;;
+	esac
+	printf '%-7s %-20s %s\n' "$verdict" "$op" "$expression"
+done < <(faults)
+
+# every operation of the table has a fault
+while read -r op; do
+	if ! faults | grep -q "^$op|"; then
+		echo "MISSED  $op: no fault planted"
+		failed=$((failed + 1))
+	fi
+done < <(sed -n -E 's/^HD_OP\(([a-z0-9_]+),.*/\1/p' kernels/kernels.def)
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
