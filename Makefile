@@ -71,7 +71,7 @@ HEADERS := $(wildcard include/heimdall/*.h host/*/*.h kernels/*.h kernels/cpu/*.
 LIB := $(BUILD)/libheimdall.a
 BIN := $(BUILD)/heimdall
 
-.PHONY: all deps deps-test deps-lint quickstart test check bench lint format asan install clean help headers planted FORCE
+.PHONY: all deps deps-test deps-lint quickstart test check bench lint format asan install clean help headers FORCE
 
 all: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN)
@@ -129,6 +129,7 @@ $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(CASE_OBJ) $(LIB)
 	@$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
 
 # ---- run ----
+quickstart: export QUICKSTART_STARTED := $(shell date +%s)
 quickstart: all ## render 1,500+ sessions, train, evaluate; under 10 minutes on 2 cores
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/bench/oracle
 	BUILD=$(BUILD) bench/quickstart.sh
@@ -138,7 +139,7 @@ test: deps-test ## the quick tests
 	BUILD=$(BUILD) tests/run.sh $(TEST_BIN)
 
 check: deps-test ## the long tests: planted faults, interruption and resume
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(TEST_BIN)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(TEST_BIN) $(BUILD)/bench/oracle
 	BUILD=$(BUILD) tests/check.sh
 
 bench: deps ## each operation: correct first, then its share of the measured ceiling
@@ -162,7 +163,7 @@ lint: deps-lint ## clang-format, clang-tidy, cppcheck, shellcheck
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
 	  --suppress=missingIncludeSystem --suppress=unknownMacro -j$(JOBS) -Iinclude -I. -DHD_TIER=v3 host kernels bench
 	printf '%s\n' $(filter-out tests/%,$(filter %.c,$(C_FILES))) | \
-	  xargs -P$(JOBS) -n4 -I{} clang-tidy --quiet {} -- $(CPPFLAGS) -std=gnu17 -fopenmp -DHD_TIER=v3 -march=x86-64-v3 2>&1 | \
+	  xargs -P$(JOBS) -I{} clang-tidy --quiet {} -- $(CPPFLAGS) -std=gnu17 -fopenmp -DHD_TIER=v3 -march=x86-64-v3 2>&1 | \
 	  { grep -v -E 'warnings? generated|^Suppressed|^Use -header-filter' || true; } | tee $(BUILD)/clang-tidy.log
 	@! grep -q -E 'warning:|error:' $(BUILD)/clang-tidy.log
 	@echo "lint: clean"
@@ -174,12 +175,16 @@ install: all ## install the program under PREFIX (default /usr/local)
 	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/heimdall
 	install -D -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib/libheimdall.a
 	install -d $(DESTDIR)$(PREFIX)/include/heimdall
-	install -m 644 include/heimdall/*.h $(DESTDIR)$(PREFIX)/include/heimdall/
+	install -m 644 include/heimdall/*.h include/heimdall/*.def $(DESTDIR)$(PREFIX)/include/heimdall/
+	install -D -m 644 kernels/kernels.def $(DESTDIR)$(PREFIX)/include/kernels/kernels.def
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+# objects of tests and bench are kept, so that a second make builds nothing
+.SECONDARY:
 
 -include $(shell find $(BUILD) -name '*.d' -not -path '*/asan/*' 2>/dev/null)

@@ -3,7 +3,7 @@
  * Judges predictions on a synthetic data set against what its levels can tell at all: the maximum-likelihood
  * position under the true path-loss law, given the true mean levels, with the scenario's area as support.
  *
- *   oracle --data DIR --predictions FILE.csv --train_centre LAT,LON [--json FILE]
+ *   oracle --data DIR --predictions FILE.csv --checkpoint FILE [--json FILE]
  */
 #include <jansson.h>
 #include <locale.h>
@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "heimdall/checkpoint.h"
 #include "heimdall/geo.h"
 #include "host/common/file.h"
 #include "host/common/memory.h"
@@ -53,24 +54,24 @@ typedef struct oracle {
 } oracle;
 
 typedef struct arguments {
-	const char *data, *predictions, *train_centre, *json;
+	const char *data, *predictions, *checkpoint, *json;
 } arguments;
 
 static hd_status parse_arguments(arguments *a, int argc, char **argv)
 {
 	for (int i = 1; i < argc; i += 2) {
-		const char **to = !strcmp(argv[i], "--data")           ? &a->data
-		                  : !strcmp(argv[i], "--predictions")  ? &a->predictions
-		                  : !strcmp(argv[i], "--train_centre") ? &a->train_centre
-		                  : !strcmp(argv[i], "--json")         ? &a->json
-		                                                       : NULL;
+		const char **to = !strcmp(argv[i], "--data")          ? &a->data
+		                  : !strcmp(argv[i], "--predictions") ? &a->predictions
+		                  : !strcmp(argv[i], "--checkpoint")  ? &a->checkpoint
+		                  : !strcmp(argv[i], "--json")        ? &a->json
+		                                                      : NULL;
 		if (!to || i + 1 == argc)
 			return hd_fail(HD_E_USAGE, to ? "%s wants a value" : "unknown argument %s", argv[i]);
 		*to = argv[i + 1];
 	}
-	if (!a->data || !a->predictions || !a->train_centre)
-		return hd_fail(HD_E_USAGE,
-		        "usage: oracle --data DIR --predictions FILE.csv --train_centre LAT,LON [--json FILE]");
+	if (!a->data || !a->predictions || !a->checkpoint)
+		return hd_fail(
+		        HD_E_USAGE, "usage: oracle --data DIR --predictions FILE.csv --checkpoint FILE [--json FILE]");
 	return HD_OK;
 }
 
@@ -297,7 +298,7 @@ static double mean(const double *values, size_t n)
 	return sum / (double)n;
 }
 
-static hd_status report(const oracle *o, const char *json_path)
+static hd_status report(const oracle *o, const arguments *a)
 {
 	hd_status st;
 	double *model = NULL, *centre = NULL, *best = NULL;
@@ -319,18 +320,18 @@ static hd_status report(const oracle *o, const char *json_path)
 	printf("  training centre  %9.0f m %9.0f m\n", centre_m, mean(centre, n));
 	printf("  oracle           %9.0f m %9.0f m\n", best_m, mean(best, n));
 	printf("model / oracle %.2f, model / centre %.2f (medians)\n", model_m / best_m, model_m / centre_m);
-	json = json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I}", "model_median_m", model_m, "model_mae_m",
-	        mean(model, n), "centre_median_m", centre_m, "centre_mae_m", mean(centre, n), "oracle_median_m", best_m,
-	        "oracle_mae_m", mean(best, n), "model_over_oracle", model_m / best_m, "model_over_centre",
-	        model_m / centre_m, "samples", (json_int_t)n);
+	json = json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:s}", "median_error_m", model_m, "mae_m",
+	        mean(model, n), "centre_median_error_m", centre_m, "centre_mae_m", mean(centre, n),
+	        "oracle_median_error_m", best_m, "oracle_mae_m", mean(best, n), "model_over_oracle", model_m / best_m,
+	        "model_over_centre", model_m / centre_m, "samples", (json_int_t)n, "checkpoint_path", a->checkpoint);
 	if (!json || !(text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(8)))) {
 		st = hd_fail(
 		        HD_E_FAILED, "the result cannot be written as JSON: a ratio is not finite, or memory ran out");
 		goto done;
 	}
-	if (json_path) {
+	if (a->json) {
 		hd_span spans[] = {{text, strlen(text)}, {"\n", 1}};
-		HD_TRY(hd_file_write(json_path, spans, 2, 1));
+		HD_TRY(hd_file_write(a->json, spans, 2, 1));
 	}
 done:
 	free(text);
@@ -345,12 +346,12 @@ static hd_status run(oracle *o, int argc, char **argv)
 {
 	hd_status st;
 	arguments a = {0};
-	char *scenario_path = NULL, *truth_path = NULL, rest;
+	char *scenario_path = NULL, *truth_path = NULL;
+	hd_checkpoint checkpoint = {0};
 	HD_TRY(parse_arguments(&a, argc, argv));
-	if (sscanf(a.train_centre, "%lf,%lf%c", &o->centre_latitude_deg, &o->centre_longitude_deg, &rest) != 2) {
-		st = hd_fail(HD_E_USAGE, "--train_centre: '%s' is not LAT,LON in degrees", a.train_centre);
-		goto done;
-	}
+	HD_TRY(hd_checkpoint_open(&checkpoint, a.checkpoint));
+	o->centre_latitude_deg = checkpoint.card.centre_latitude_deg;
+	o->centre_longitude_deg = checkpoint.card.centre_longitude_deg;
 	HD_TRY(hd_sprintf(&scenario_path, "%s/scenario.yaml", a.data));
 	HD_TRY(hd_sprintf(&truth_path, "%s/truth.csv", a.data));
 	HD_TRY(hd_scenario_read(&o->scenario, scenario_path));
@@ -364,8 +365,9 @@ static hd_status run(oracle *o, int argc, char **argv)
 #pragma omp parallel for schedule(dynamic, 1)
 	for (size_t i = 0; i < o->row_count; i++)
 		o->rows[i].oracle_m = oracle_error_m(o, &o->rows[i]);
-	HD_TRY(report(o, a.json));
+	HD_TRY(report(o, &a));
 done:
+	hd_checkpoint_close(&checkpoint);
 	free(truth_path);
 	free(scenario_path);
 	return st;

@@ -153,11 +153,16 @@ static double parse_time(const char *text)
 		}
 	}
 	double offset = 0;
-	int hours, minutes = 0;
-	if ((*at == '+' || *at == '-') && sscanf(at + 1, "%2d:%2d", &hours, &minutes) >= 1)
+	int hours, minutes, used = 0;
+	if (*at == '+' || *at == '-') {
+		bool read = sscanf(at + 1, "%2d:%2d%n", &hours, &minutes, &used) == 2 ||
+		            sscanf(at + 1, "%2d%2d%n", &hours, &minutes, &used) == 2;
+		if (!read || at[1 + used])
+			return NAN;
 		offset = (*at == '-' ? -1 : 1) * (hours * 3600.0 + minutes * 60.0);
-	else if (*at && strcmp(at, "Z") != 0)
+	} else if (*at && strcmp(at, "Z") != 0) {
 		return NAN;
+	}
 	return (double)timegm(&tm) + fraction - offset;
 }
 

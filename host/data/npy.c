@@ -323,6 +323,9 @@ hd_status hd_npy_write(
 	char dictionary[256], head[512];
 	header h = {.ndim = ndim};
 	char sizes[96];
+	if (ndim < 1 || ndim > MAX_DIMS || strlen(descr) >= DESCR_BYTES)
+		return hd_fail(
+		        HD_E_USAGE, "%s: no array of %d dimensions and dtype '%s' can be written", path, ndim, descr);
 	memcpy(h.shape, shape, (size_t)ndim * sizeof *shape);
 	shape_text(sizes, sizeof sizes, &h);
 	if (ndim == 1)

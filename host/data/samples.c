@@ -30,7 +30,7 @@ static int natural_order(const void *a, const void *b)
 	const char *x = *(char *const *)a, *y = *(char *const *)b;
 	char *end_x, *end_y;
 	double nx = strtod(x, &end_x), ny = strtod(y, &end_y);
-	bool number_x = end_x != x && !*end_x, number_y = end_y != y && !*end_y;
+	bool number_x = end_x != x && !*end_x && isfinite(nx), number_y = end_y != y && !*end_y && isfinite(ny);
 	if (number_x != number_y)
 		return number_x ? -1 : 1;
 	if (number_x && nx != ny)
@@ -108,7 +108,8 @@ static hd_status choose_receivers(hd_samples *s, hd_catalog *catalog, const hd_s
 			if (r->skip == HD_SKIP_NONE && find_receiver(s, r->receiver) < 0)
 				HD_TRY(add_receiver(s, &capacity, r->receiver, strlen(r->receiver)));
 		}
-		qsort(s->receivers, (size_t)s->R, sizeof *s->receivers, natural_order);
+		if (s->R)
+			qsort(s->receivers, (size_t)s->R, sizeof *s->receivers, natural_order);
 		HD_TRY(keep_most_used(s, catalog, config->max_receivers));
 	}
 	for (size_t i = 0; i < catalog->count; i++)
@@ -211,7 +212,8 @@ static hd_status group(hd_samples *s, hd_catalog *catalog)
 		if (catalog->recordings[i].skip == HD_SKIP_NONE)
 			order[n++] = (int64_t)i;
 	sort_catalog = catalog;
-	qsort(order, n, sizeof *order, by_sample);
+	if (n)
+		qsort(order, n, sizeof *order, by_sample);
 	HD_TRY(hd_alloc(&s->samples, n, sizeof *s->samples));
 	HD_TRY(hd_alloc(&s->recording_pool, n * (size_t)s->R, sizeof *s->recording_pool));
 	for (size_t k = 0; k < n; k++) {
@@ -271,15 +273,13 @@ static void split_key(char key[KEY_BYTES], const hd_samples *s, const hd_recordi
 	}
 }
 
-static hd_split_by resolve_split(const hd_samples *s, const hd_catalog *catalog, hd_split_by wanted)
+static hd_split_by resolve_split(const hd_catalog *catalog, hd_split_by wanted)
 {
 	if (wanted != HD_SPLIT_BY_AUTO)
 		return wanted;
-	for (size_t i = 0; i < s->count; i++) {
-		const hd_recording *r = first_recording(s, catalog, &s->samples[i]);
-		if (!r || !r->source)
+	for (size_t i = 0; i < catalog->count; i++)
+		if (catalog->recordings[i].skip == HD_SKIP_NONE && !catalog->recordings[i].source)
 			return HD_SPLIT_BY_SESSION;
-	}
 	return HD_SPLIT_BY_SOURCE;
 }
 
@@ -309,7 +309,7 @@ static hd_status assign_splits(hd_samples *s, const hd_catalog *catalog, const h
 	uint32_t *hash = NULL;
 	bool several = false;
 	HD_TRY(hd_alloc(&hash, s->count, sizeof *hash));
-	s->split_by = resolve_split(s, catalog, config->split_by);
+	s->split_by = resolve_split(catalog, config->split_by);
 	for (size_t i = 0; i < s->count; i++) {
 		char key[KEY_BYTES];
 		const hd_recording *r = first_recording(s, catalog, &s->samples[i]);

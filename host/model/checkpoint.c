@@ -359,7 +359,7 @@ hd_status hd_checkpoint_find_newest(char **out_path, const char *folder)
 		const char *dot = strrchr(entry->d_name, '.');
 		char *path = NULL;
 		hd_checkpoint c;
-		if (!dot || strcmp(dot, ".safetensors"))
+		if (!dot || strcmp(dot, ".safetensors") != 0)
 			continue;
 		HD_TRY(hd_sprintf(&path, "%s/%s", folder, entry->d_name));
 		if (hd_checkpoint_open(&c, path) == HD_OK) {

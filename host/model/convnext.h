@@ -73,7 +73,8 @@ struct hd_model {
 	hd_model_io io;
 	/* backward: gradients of maps (two in turn), of a branch, of the widened branch, scratch */
 	float *grad[2], *branch_grad[2], *wide_grad[2], *work;
-	float *norm2, *hyper, *skipped;
+	float *norm2, *hyper;
+	int32_t *skipped;
 	bool trained_forward; /* whether the last forward used dropout */
 	hd_buffer *buffers;
 	size_t buffer_count, buffer_capacity;

@@ -73,7 +73,7 @@ hd_status hd_model_create(hd_model **out, hd_backend *backend, const hd_model_co
 	HD_TRY(outline(model, backend, config));
 	HD_TRY(backend->alloc(backend, &model->memory, model->plan_bytes));
 	for (size_t i = 0; i < model->buffer_count; i++)
-		*model->buffers[i].where = (float *)((char *)model->memory + model->buffers[i].offset);
+		*model->buffers[i].where = (float *)(void *)((char *)model->memory + model->buffers[i].offset);
 	model->io.mu = model->heads[0].out;
 	HD_TRY(backend->fill(backend, model->memory, 0, model->parameter_bytes, model->stream));
 	HD_TRY(upload_chunks(model));
@@ -237,9 +237,8 @@ hd_status hd_model_step(hd_model *model, const hd_adamw_hyper *hyper)
 	HD_TRY(b->ops.sum_squares(
 	        model->norm2, model->flat[HD_FLAT_GRADIENTS], model->work, model->flat_size, model->stream));
 	HD_TRY(b->ops.adamw(model->flat[HD_FLAT_WEIGHTS], model->flat[HD_FLAT_MOMENT1], model->flat[HD_FLAT_MOMENT2],
-	        (int32_t *)model->skipped, model->flat[HD_FLAT_GRADIENTS], model->norm2,
-	        (const hd_adamw_hyper *)model->hyper, model->chunk_lr, model->chunk_decay, model->flat_size,
-	        model->stream));
+	        model->skipped, model->flat[HD_FLAT_GRADIENTS], model->norm2, (const hd_adamw_hyper *)model->hyper,
+	        model->chunk_lr, model->chunk_decay, model->flat_size, model->stream));
 done:
 	return st;
 }

@@ -90,7 +90,8 @@ static void draw_axes(cairo_t *cr, const hd_feature_config *c, int64_t T, double
 		cairo_line_to(cr, x, at);
 	}
 	double step = seconds > 0 ? nice_step(seconds, 8) : 1;
-	for (double t = 0; last && t <= seconds * (1 + 1e-9); t += step) {
+	for (int i = 0; last && i * step <= seconds * (1 + 1e-9); i++) {
+		double t = i * step;
 		double at = x + (seconds > 0 ? t / seconds : 0) * (PANEL_WIDTH - 1);
 		snprintf(label, sizeof label, "%g", round(t * 1e6) / 1e6);
 		text_at(cr, at, y + PANEL_HEIGHT + TICK + 13, 0.5, label);
@@ -118,7 +119,8 @@ static void draw_color_bar(cairo_t *cr, double x, double y, double height, doubl
 	}
 	cairo_set_source_rgb(cr, 0.1, 0.1, 0.1);
 	double step = nice_step(high - low, 6);
-	for (double v = ceil(low / step) * step; v <= high; v += step) {
+	for (int i = (int)ceil(low / step); i * step <= high; i++) {
+		double v = i * step;
 		snprintf(label, sizeof label, "%g", v);
 		text_at(cr, x + BAR_WIDTH + 5, y + height * (1 - (v - low) / (high - low)) + 4, 0, label);
 	}

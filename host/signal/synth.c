@@ -142,8 +142,6 @@ static hd_status write_tables(const hd_synth_config *c, const hd_scenario *scena
 	}
 	fclose(manifest);
 	fclose(truth);
-	snprintf(path, sizeof path, "%s/scenario.yaml", c->out);
-	HD_TRY(hd_scenario_write(scenario, path));
 	snprintf(path, sizeof path, "%s/truth.csv", c->out);
 	HD_TRY(hd_file_write(path, &(hd_span){text[1], bytes[1]}, 1, 0));
 	snprintf(path, sizeof path, "%s/manifest.csv", c->out);
@@ -232,9 +230,17 @@ hd_status hd_synth_render(const hd_synth_config *c, const hd_scenario *scenario)
 	hd_status st;
 	session *sessions = NULL;
 	hd_link *links = NULL;
+	char path[4096];
 	size_t n = (size_t)c->sessions;
+	double carson_hz = 2 * (scenario->deviation_hz + HD_AUDIO_TOP_HZ);
+	if (c->rate_hz < carson_hz)
+		return hd_fail(HD_E_USAGE, "sample_rate: %g Hz cannot hold FM of %g Hz deviation; at least %g Hz",
+		        c->rate_hz, scenario->deviation_hz, carson_hz);
 	HD_TRY(check_folder(c->out));
 	HD_TRY(hd_make_folders(c->out));
+	/* first, so that an interrupted run is known for what it is */
+	snprintf(path, sizeof path, "%s/scenario.yaml", c->out);
+	HD_TRY(hd_scenario_write(scenario, path));
 	HD_TRY(hd_alloc(&sessions, n, sizeof *sessions));
 	HD_TRY(hd_alloc(&links, n * scenario->receiver_count, sizeof *links));
 	for (size_t i = 0; i < n; i++)

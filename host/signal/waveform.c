@@ -4,13 +4,13 @@
 #include <string.h>
 
 #define FORMANTS 4
-#define AUDIO_TOP_HZ 3000.0
+#define LIMIT 0.87f
 #define SPEECH_RMS 0.35 /* of full deviation before the limiter, a usual setting of microphone gain */
 
 /* Formants of vowels, Hz: Peterson and Barney 1952, men's averages; the fourth is held. */
 static const double vowels[][3] = {{270, 2290, 3010}, {390, 1990, 2550}, {530, 1840, 2480}, {660, 1720, 2410},
         {730, 1090, 2440}, {570, 840, 2410}, {440, 1020, 2240}, {300, 870, 2240}, {640, 1190, 2390}, {490, 1350, 1690}};
-#define VOWELS (sizeof vowels / sizeof *vowels)
+#define VOWELS ((int)(sizeof vowels / sizeof *vowels))
 static const double bandwidths_hz[FORMANTS] = {60, 90, 150, 200};
 
 const char *hd_signal_name(hd_signal_type type)
@@ -144,10 +144,11 @@ void hd_fm_phase(double *phase, float *audio, int64_t n, double rate_hz, double 
 	}
 	/* pre-emphasis lifts high tones; the gain is set back so that the limiter works as on the plain audio */
 	scale_to_rms(audio, n, n ? sqrt(squares / (double)n) : 0);
+	/* the low-pass behind the limiter overshoots by about 15 %: limited a little lower, deviation_hz is the peak */
 	for (int64_t i = 0; i < n; i++)
-		audio[i] = audio[i] > 1 ? 1 : audio[i] < -1 ? -1 : audio[i];
-	low_pass(audio, n, rate_hz, AUDIO_TOP_HZ, 0.54119610); /* 1/(2 cos(pi/8)) and 1/(2 cos(3 pi/8)) */
-	low_pass(audio, n, rate_hz, AUDIO_TOP_HZ, 1.30656296);
+		audio[i] = fminf(fmaxf(audio[i], -LIMIT), LIMIT);
+	low_pass(audio, n, rate_hz, HD_AUDIO_TOP_HZ, 0.54119610); /* 1/(2 cos(pi/8)) and 1/(2 cos(3 pi/8)) */
+	low_pass(audio, n, rate_hz, HD_AUDIO_TOP_HZ, 1.30656296);
 	sum = hd_random_between(random, 0, 2 * M_PI);
 	for (int64_t i = 0; i < n; i++) {
 		sum += 2 * M_PI * deviation_hz / rate_hz * (double)audio[i];

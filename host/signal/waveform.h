@@ -7,6 +7,9 @@
 
 #include "host/signal/random.h"
 
+/* Audio bandwidth of the transmitter. */
+#define HD_AUDIO_TOP_HZ 3000.0
+
 typedef enum hd_signal_type { HD_SIGNAL_VOICE, HD_SIGNAL_TONE, HD_SIGNAL_DTMF } hd_signal_type;
 
 const char *hd_signal_name(hd_signal_type type); /* "voice", "tone", "dtmf" */

@@ -375,7 +375,8 @@ hd_status hd_train_dry_run(hd_settings *settings)
 		timed += i > 0 || steps == 1;
 	}
 	double step_s = timed && steps > 1 ? (now_s() - started) / (double)timed : NAN;
-	double forward = step_s / 3 * (double)((t.val_count + settings->batch_size - 1) / settings->batch_size);
+	int64_t val_steps = (t.val_count + settings->batch_size - 1) / settings->batch_size;
+	double forward = step_s / 3 * (double)val_steps; /* backward is two thirds of a step */
 	double hours = (step_s * (double)t.steps_per_epoch + forward) * (double)settings->epochs / 3600;
 	printf("back end    %s, tier %s, %d threads\n", t.backend->name, t.backend->tier, t.backend->threads);
 	printf("model       ConvNeXt %s, %.2f M parameters\n", settings->backbone_size, (double)parameters / 1e6);

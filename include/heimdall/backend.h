@@ -56,7 +56,7 @@ typedef enum hd_op_kind { HD_REQUIRED, HD_FUSED } hd_op_kind;
 typedef struct hd_ops {
 #define HD_OP(name, kind, params) hd_status(*name) params;
 #define HD_WORK(name, params) size_t(*name##_work) params;
-#include "../../kernels/kernels.def"
+#include "kernels/kernels.def"
 #undef HD_OP
 #undef HD_WORK
 } hd_ops;

@@ -1,0 +1,920 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Spectrograms and mel levels against SciPy (golden/make_features.py), kept frames, and the feature cache. */
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <glob.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "heimdall/feature_cache.h"
+#include "heimdall/safetensors.h"
+#include "kernels/half.h"
+
+#define GOLDEN "tests/golden/features.safetensors"
+#define GOLDEN_CASES 9
+#define TOLERANCE 1e-4 /* power: of the frame's largest value; levels: of the larger of their size and 1 dB */
+
+/* ---- golden cases ---- */
+
+enum { RATE, N_FFT, HOP, N_MELS, F_MIN, F_MAX, CONVENTION, MEL_SCALE, MEL_NORM, SETTINGS };
+
+typedef struct golden_case {
+	char name[64];
+	hd_feature_config config;
+	hd_iq iq; /* the data belong to the file */
+	int64_t T;
+	const float *power, *db;
+} golden_case;
+
+static const hd_tensor *tensor(const hd_safetensors *file, const char *name, const char *part)
+{
+	char key[128];
+	snprintf(key, sizeof key, "%s.%s", name, part);
+	const hd_tensor *t = hd_safetensors_find(file, key);
+	cr_assert_not_null(t, "%s: no tensor %s", GOLDEN, key);
+	return t;
+}
+
+/* Tensor number i where it is the settings of a case. */
+static bool read_case(golden_case *g, const hd_safetensors *file, size_t i)
+{
+	const hd_tensor *t = &file->tensors[i];
+	const char *dot = strrchr(t->name, '.');
+	if (!dot || strcmp(dot, ".settings") != 0)
+		return false;
+	*g = (golden_case){0};
+	snprintf(g->name, sizeof g->name, "%.*s", (int)(dot - t->name), t->name);
+	cr_assert(t->dtype == HD_F64 && t->bytes == SETTINGS * sizeof(double), "%s: %zu bytes", t->name, t->bytes);
+	const double *s = t->data;
+	g->config = (hd_feature_config){.sample_rate_hz = s[RATE],
+	        .n_fft = (int)s[N_FFT],
+	        .hop_length = (int)s[HOP],
+	        .n_mels = (int)s[N_MELS],
+	        .frames = 1,
+	        .f_min_hz = s[F_MIN],
+	        .f_max_hz = s[F_MAX],
+	        .convention = (hd_stft_convention)(int)s[CONVENTION],
+	        .mel_scale = (hd_mel_scale)(int)s[MEL_SCALE],
+	        .mel_norm = (hd_mel_norm)(int)s[MEL_NORM]};
+	const hd_tensor *iq = tensor(file, g->name, "iq"), *power = tensor(file, g->name, "power"),
+	                *db = tensor(file, g->name, "db");
+	g->iq = (hd_iq){.rows = iq->shape[0],
+	        .samples = iq->shape[1],
+	        .dtype = iq->dtype,
+	        .scale = iq->dtype == HD_I16 ? 1.0f / 32768 : 1.0f,
+	        .data = (void *)(uintptr_t)iq->data};
+	g->T = power->shape[1];
+	g->power = power->data;
+	g->db = db->data;
+	cr_assert(power->shape[2] == g->config.n_fft / 2 + 1 && db->shape[1] == g->config.n_mels &&
+	                  db->shape[2] == g->T && db->shape[0] == g->iq.rows,
+	        "%s: shapes of %s do not go together", GOLDEN, g->name);
+	return true;
+}
+
+static hd_safetensors open_golden(void)
+{
+	hd_safetensors file;
+	cr_assert_eq(hd_safetensors_open(&file, GOLDEN, false), HD_OK, "%s", hd_error_text());
+	return file;
+}
+
+static hd_backend *open_backend(void)
+{
+	hd_backend *b;
+	cr_assert_eq(hd_backend_open(&b, "cpu", 2), HD_OK, "%s", hd_error_text());
+	return b;
+}
+
+static void *on_device(hd_backend *b, const void *host, size_t bytes)
+{
+	void *p;
+	cr_assert_eq(b->alloc(b, &p, bytes), HD_OK, "%s", hd_error_text());
+	if (host)
+		cr_assert_eq(b->upload(b, p, host, bytes, NULL), HD_OK, "%s", hd_error_text());
+	else
+		cr_assert_eq(b->fill(b, p, 0xff, bytes, NULL), HD_OK, "%s", hd_error_text()); /* NaN */
+	return p;
+}
+
+/* Component i of the IQ in double, full scale 1. */
+static double component(const hd_iq *iq, int64_t i)
+{
+	double v = iq->dtype == HD_F64   ? ((const double *)iq->data)[i]
+	           : iq->dtype == HD_F32 ? (double)((const float *)iq->data)[i]
+	                                 : (double)((const int16_t *)iq->data)[i];
+	return v * (double)iq->scale;
+}
+
+static void compare_power(const golden_case *g, const float *got)
+{
+	int64_t F = g->config.n_fft / 2 + 1;
+	for (int64_t i = 0; i < g->iq.rows * g->T; i++) {
+		double largest = 0;
+		for (int64_t k = 0; k < F; k++)
+			largest = fmax(largest, (double)g->power[i * F + k]);
+		for (int64_t k = 0; k < F; k++)
+			cr_assert(fabs((double)got[i * F + k] - (double)g->power[i * F + k]) <= TOLERANCE * largest,
+			        "%s: power of row %ld, frame %ld, bin %ld: got %.9g, want %.9g, bound %.3g", g->name,
+			        (long)(i / g->T), (long)(i % g->T), (long)k, (double)got[i * F + k],
+			        (double)g->power[i * F + k], TOLERANCE * largest);
+	}
+}
+
+static void check_power(hd_backend *b, const golden_case *g)
+{
+	int64_t R = g->iq.rows, n = g->iq.samples;
+	int n_fft = g->config.n_fft;
+	size_t bytes = (size_t)(R * g->T * (n_fft / 2 + 1)) * sizeof(float);
+	float *x = malloc((size_t)(R * n) * sizeof *x), *window = malloc((size_t)n_fft * sizeof *window);
+	float *got = malloc(bytes);
+	double sum = 0;
+	for (int64_t i = 0; i < R * n; i++)
+		x[i] = (float)hypot(component(&g->iq, 2 * i), component(&g->iq, 2 * i + 1));
+	for (int i = 0; i < n_fft; i++) {
+		double w = pow(sin(M_PI * i / n_fft), 2);
+		window[i] = (float)w;
+		sum += w;
+	}
+	void *dx = on_device(b, x, (size_t)(R * n) * sizeof *x), *dp = on_device(b, NULL, bytes),
+	     *dw = on_device(b, window, (size_t)n_fft * sizeof *window);
+	cr_assert_eq(b->ops.stft_power(dp, dx, dw, g->config.convention == HD_STFT_SCIPY ? (float)(1 / sum) : 1.0f, R,
+	                     n, g->T, n_fft, g->config.hop_length, NULL),
+	        HD_OK, "%s", hd_error_text());
+	cr_assert_eq(b->download(b, got, dp, bytes, NULL), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(b->sync(b, NULL), HD_OK, "%s", hd_error_text());
+	compare_power(g, got);
+	b->free(b, dw);
+	b->free(b, dp);
+	b->free(b, dx);
+	free(got);
+	free(window);
+	free(x);
+}
+
+Test(features, power_is_scipys_and_librosas)
+{
+	hd_safetensors file = open_golden();
+	hd_backend *b = open_backend();
+	golden_case g;
+	int cases = 0;
+	for (size_t i = 0; i < file.tensor_count; i++) {
+		if (!read_case(&g, &file, i))
+			continue;
+		check_power(b, &g);
+		cases++;
+	}
+	cr_assert_eq(cases, GOLDEN_CASES, "%s: %d cases, want %d", GOLDEN, cases, GOLDEN_CASES);
+	hd_backend_close(b);
+	hd_safetensors_close(&file);
+}
+
+static void check_levels(hd_backend *b, const golden_case *g)
+{
+	int64_t T = hd_features_frame_count(&g->config, g->iq.samples), M = g->config.n_mels;
+	cr_assert_eq(T, g->T, "%s: %ld frames, want %ld", g->name, (long)T, (long)g->T);
+	float *got = malloc((size_t)(g->iq.rows * M * T) * sizeof *got);
+	hd_features *plan;
+	cr_assert_eq(hd_features_create(&plan, b, &g->config), HD_OK, "%s: %s", g->name, hd_error_text());
+	/* the second run finds the plan's memory used */
+	for (int run = 0; run < 2; run++) {
+		memset(got, 0xff, (size_t)(g->iq.rows * M * T) * sizeof *got);
+		cr_assert_eq(hd_features_compute(plan, got, &g->iq), HD_OK, "%s: %s", g->name, hd_error_text());
+		for (int64_t i = 0; i < g->iq.rows * M * T; i++) {
+			double want = (double)g->db[i], bound = TOLERANCE * fmax(fabs(want), 1);
+			cr_assert(fabs((double)got[i] - want) <= bound,
+			        "%s: level of row %ld, band %ld, frame %ld: got %.9g, want %.9g, bound %.3g", g->name,
+			        (long)(i / (M * T)), (long)(i / T % M), (long)(i % T), (double)got[i], want, bound);
+		}
+	}
+	hd_features_free(plan);
+	free(got);
+}
+
+Test(features, levels_are_scipys_and_librosas)
+{
+	hd_safetensors file = open_golden();
+	hd_backend *b = open_backend();
+	golden_case g;
+	int cases = 0;
+	for (int unfused = 0; unfused < 2; unfused++) {
+		/* where the fused operation is missing, its two parts do the same */
+		if (unfused)
+			b->ops.stft_mel_db = NULL;
+		for (size_t i = 0; i < file.tensor_count; i++) {
+			if (!read_case(&g, &file, i))
+				continue;
+			check_levels(b, &g);
+			cases++;
+		}
+	}
+	cr_assert_eq(cases, 2 * GOLDEN_CASES, "%s: %d cases, want %d", GOLDEN, cases, 2 * GOLDEN_CASES);
+	hd_backend_close(b);
+	hd_safetensors_close(&file);
+}
+
+/* ---- levels ---- */
+
+#define LEVEL_SAMPLES 8192
+
+/* A carrier of constant envelope, frequency-modulated by a tone. */
+static void fm_tone(hd_iq *iq, double level_dbfs)
+{
+	double amplitude = pow(10, level_dbfs / 20);
+	for (int64_t i = 0; i < LEVEL_SAMPLES; i++) {
+		double phase = 5 * sin(2 * M_PI * 1000 * (double)i / 192000), re = amplitude * cos(phase),
+		       im = amplitude * sin(phase);
+		if (iq->dtype == HD_I16) {
+			((int16_t *)iq->data)[2 * i] = (int16_t)lrint(32767 * re);
+			((int16_t *)iq->data)[2 * i + 1] = (int16_t)lrint(32767 * im);
+		} else {
+			((float *)iq->data)[2 * i] = (float)re;
+			((float *)iq->data)[2 * i + 1] = (float)im;
+		}
+	}
+}
+
+static void check_level_steps(hd_features *plan, const hd_feature_config *config, hd_dtype dtype)
+{
+	hd_iq iq = {.rows = 1, .samples = LEVEL_SAMPLES, .dtype = dtype, .scale = dtype == HD_I16 ? 1.0f / 32768 : 1};
+	int64_t T = hd_features_frame_count(config, LEVEL_SAMPLES), M = config->n_mels, strongest = 0, middle = T / 2;
+	int64_t margin = config->n_fft / 2 / config->hop_length;
+	float *full = malloc((size_t)(M * T) * sizeof *full), *got = malloc((size_t)(M * T) * sizeof *got);
+	iq.data = malloc(LEVEL_SAMPLES * 2 * hd_dtype_bytes(dtype));
+	fm_tone(&iq, 0);
+	cr_assert_eq(hd_features_compute(plan, full, &iq), HD_OK, "%s", hd_error_text());
+	for (int64_t m = 0; m < M; m++)
+		strongest = full[m * T + middle] > full[strongest * T + middle] ? m : strongest;
+	cr_assert(2 * margin + 1 < T);
+	for (int level = -10; level >= -60; level -= 10) {
+		fm_tone(&iq, level);
+		cr_assert_eq(hd_features_compute(plan, got, &iq), HD_OK, "%s", hd_error_text());
+		for (int64_t t = margin; t < T - margin; t++) {
+			double difference = (double)got[strongest * T + t] - (double)full[strongest * T + t];
+			cr_assert(fabs(difference - level) <= 0.1,
+			        "dtype %d, band %ld, frame %ld at %d dBFS: %.3f dB from full scale", (int)dtype,
+			        (long)strongest, (long)t, level, difference);
+		}
+	}
+	free(iq.data);
+	free(got);
+	free(full);
+}
+
+Test(features, levels_follow_the_signal)
+{
+	const hd_feature_config config = {
+	        .sample_rate_hz = 192000, .n_fft = 2048, .hop_length = 512, .n_mels = 128, .frames = 32};
+	hd_backend *b = open_backend();
+	hd_features *plan;
+	cr_assert_eq(hd_features_create(&plan, b, &config), HD_OK, "%s", hd_error_text());
+	check_level_steps(plan, &config, HD_F32);
+	check_level_steps(plan, &config, HD_I16);
+	hd_features_free(plan);
+	hd_backend_close(b);
+}
+
+Test(features, impossible_settings_are_refused)
+{
+	const hd_feature_config good = {
+	        .sample_rate_hz = 12000, .n_fft = 128, .hop_length = 32, .n_mels = 16, .frames = 8};
+	hd_feature_config bad[8];
+	for (size_t i = 0; i < 8; i++)
+		bad[i] = good;
+	bad[0].n_fft = 127;
+	bad[1].hop_length = 0;
+	bad[2].hop_length = 129;
+	bad[3].n_mels = 0;
+	bad[4].frames = 0;
+	bad[5].f_min_hz = 6000;
+	bad[6].f_max_hz = 6001;
+	bad[7].sample_rate_hz = (double)NAN;
+	hd_backend *b = open_backend();
+	for (size_t i = 0; i < 8; i++) {
+		hd_features *plan;
+		hd_status st = hd_features_create(&plan, b, &bad[i]);
+		cr_expect(st == HD_E_USAGE && !plan, "settings %zu: status %d, want %d", i, (int)st, (int)HD_E_USAGE);
+		hd_features_free(plan);
+	}
+	hd_backend_close(b);
+}
+
+/* ---- kept frames ---- */
+
+Test(features, middle_frames_are_taken)
+{
+	static const hd_frame_mode modes[] = {HD_FRAMES_CENTER, HD_FRAMES_RANDOM};
+	float db[2 * 11], out[2 * 4];
+	for (int i = 0; i < 22; i++)
+		db[i] = (float)i;
+	for (size_t k = 0; k < 2; k++) {
+		hd_features_fit_frames(out, 4, db, 11, 2, modes[k]);
+		for (int i = 0; i < 8; i++)
+			cr_assert_eq(out[i], (float)(i / 4 * 11 + 3 + i % 4), "mode %d, [%d]: got %g", (int)modes[k], i,
+			        (double)out[i]);
+	}
+	hd_features_fit_frames(out, 4, db, 4, 2, HD_FRAMES_CENTER);
+	cr_assert_arr_eq(out, db, sizeof out, "as many frames as wanted stay as they are");
+}
+
+Test(features, mean_keeps_power)
+{
+	enum { M = 3, T = 70, W = 7, UNEVEN = 32 };
+	float db[M * T], out[M * UNEVEN];
+	for (int i = 0; i < M * T; i++)
+		db[i] = -60 + 50 * sinf((float)(i * i));
+	hd_features_fit_frames(out, W, db, T, M, HD_FRAMES_MEAN);
+	for (int m = 0; m < M; m++) {
+		for (int w = 0; w < W; w++) {
+			double sum = 0;
+			for (int t = 0; t < T / W; t++)
+				sum += pow(10, (double)db[m * T + w * T / W + t] / 10);
+			double want = 10 * log10(sum * W / T), got = (double)out[m * W + w];
+			cr_assert(fabs(got - want) <= 1e-4, "band %d, frame %d: got %g dB, want %g", m, w, got, want);
+		}
+	}
+	/* spans of two and three frames: every frame counts in exactly one, and a level that stays is kept */
+	for (int t = 0; t < T; t++) {
+		for (int i = 0; i < M * T; i++)
+			db[i] = i % T == t ? 0.0f : -300.0f;
+		hd_features_fit_frames(out, UNEVEN, db, T, M, HD_FRAMES_MEAN);
+		int heard = 0;
+		for (int w = 0; w < UNEVEN; w++)
+			heard += out[w] > -10;
+		cr_assert_eq(heard, 1, "frame %d of %d is in %d spans", t, T, heard);
+	}
+	for (int i = 0; i < M * T; i++)
+		db[i] = -42.5f;
+	hd_features_fit_frames(out, UNEVEN, db, T, M, HD_FRAMES_MEAN);
+	for (int i = 0; i < M * UNEVEN; i++)
+		cr_assert(fabs((double)out[i] + 42.5) <= 1e-4, "[%d]: got %g dB, want -42.5", i, (double)out[i]);
+}
+
+Test(features, short_recordings_are_reflected)
+{
+	enum { W = 32 };
+	static const int five[8] = {0, 1, 2, 3, 4, 3, 2, 1};
+	static const hd_frame_mode modes[] = {HD_FRAMES_CENTER, HD_FRAMES_RANDOM, HD_FRAMES_MEAN};
+	float db[10], out[2 * W];
+	for (int i = 0; i < 10; i++)
+		db[i] = (float)(-10 * i);
+	for (size_t k = 0; k < 3; k++) {
+		hd_features_fit_frames(out, W, db, 5, 2, modes[k]);
+		for (int i = 0; i < 2 * W; i++)
+			cr_assert_eq(out[i], db[i / W * 5 + five[i % W % 8]],
+			        "5 frames, mode %d, [%d]: got %g, want %g", (int)modes[k], i, (double)out[i],
+			        (double)db[i / W * 5 + five[i % W % 8]]);
+		hd_features_fit_frames(out, W, db, 1, 2, modes[k]);
+		for (int i = 0; i < 2 * W; i++)
+			cr_assert_eq(out[i], db[i / W], "1 frame, mode %d, [%d]: got %g, want %g", (int)modes[k], i,
+			        (double)out[i], (double)db[i / W]);
+	}
+}
+
+Test(features, mode_random_keeps_four_inputs)
+{
+	hd_feature_config config = {.frames = 32, .frame_mode = HD_FRAMES_RANDOM};
+	cr_assert_eq(hd_features_kept_frames(&config), 128);
+	config.frame_mode = HD_FRAMES_CENTER;
+	cr_assert_eq(hd_features_kept_frames(&config), 32);
+	config.frame_mode = HD_FRAMES_MEAN;
+	cr_assert_eq(hd_features_kept_frames(&config), 32);
+}
+
+/* ---- cache ---- */
+
+#define SAMPLES 1000 /* of each recording */
+#define LOUD 0.5     /* amplitudes of two different recordings */
+#define QUIET 0.05
+
+static const hd_feature_config small = {
+        .sample_rate_hz = 12000, .n_fft = 128, .hop_length = 32, .n_mels = 16, .frames = 8};
+#define SLOT (16 * 8) /* halves of one recording */
+
+static char folder[256];
+static hd_backend *backend;
+
+static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *ftw)
+{
+	(void)info;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static void setup(void)
+{
+	const char *base = getenv("TMPDIR");
+	snprintf(folder, sizeof folder, "%s/heimdall-features-XXXXXX", base && *base ? base : "/tmp");
+	cr_assert(mkdtemp(folder), "mkdtemp %s", folder);
+	backend = open_backend();
+}
+
+static void teardown(void)
+{
+	hd_backend_close(backend);
+	nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+TestSuite(feature_cache, .init = setup, .fini = teardown);
+
+static void in_folder(char path[512], const char *name)
+{
+	snprintf(path, 512, "%s/%s", folder, name);
+}
+
+/* Writes rows of noise; row r is drawn from seed + r. */
+static void write_noise(const char *name, int64_t rows, unsigned seed, double amplitude, bool with_nan)
+{
+	char path[512];
+	int64_t shape[2] = {rows, SAMPLES};
+	size_t bytes = (size_t)rows * SAMPLES * 2 * sizeof(float);
+	float *iq = malloc(bytes);
+	for (int64_t r = 0; r < rows; r++) {
+		unsigned short state[3] = {0x330e, (unsigned short)(seed + (unsigned)r), 0};
+		for (int64_t i = 0; i < 2 * SAMPLES; i++)
+			iq[r * 2 * SAMPLES + i] = (float)(amplitude * (2 * erand48(state) - 1));
+	}
+	/* behind the frames that are kept */
+	if (with_nan)
+		iq[2 * SAMPLES - 3] = NAN;
+	in_folder(path, name);
+	cr_assert_eq(hd_npy_write(path, "<c8", rows > 1 ? shape : shape + 1, rows > 1 ? 2 : 1, iq, bytes), HD_OK, "%s",
+	        hd_error_text());
+	free(iq);
+}
+
+/* Other content under the same size and modification time. */
+static void replace_unseen(const char *name, unsigned seed, double amplitude)
+{
+	char path[512];
+	struct stat info;
+	in_folder(path, name);
+	cr_assert_eq(stat(path, &info), 0);
+	write_noise(name, 1, seed, amplitude, false);
+	cr_assert_eq(utimensat(AT_FDCWD, path, (struct timespec[]){info.st_atim, info.st_mtim}, 0), 0);
+}
+
+static void touch(const char *name)
+{
+	char path[512];
+	struct stat info;
+	in_folder(path, name);
+	cr_assert_eq(stat(path, &info), 0);
+	info.st_mtim.tv_sec += 1;
+	cr_assert_eq(utimensat(AT_FDCWD, path, (struct timespec[]){info.st_atim, info.st_mtim}, 0), 0);
+}
+
+/* Manifest of lines "session,receiver,file". */
+static void write_manifest(const char *const *lines, size_t count)
+{
+	char path[512];
+	in_folder(path, "manifest.csv");
+	FILE *f = fopen(path, "w");
+	cr_assert(f, "%s", path);
+	fprintf(f, "session,receiver,iq,latitude,longitude\n");
+	for (size_t i = 0; i < count; i++)
+		fprintf(f, "%s,48.%zu,11.5\n", lines[i], (size_t)(lines[i][1] - '0'));
+	cr_assert_eq(fclose(f), 0);
+}
+
+typedef struct opened {
+	hd_catalog catalog;
+	hd_samples samples;
+	hd_feature_cache cache;
+} opened;
+
+static opened open_with(const hd_feature_config *config, int channels)
+{
+	opened o;
+	char path[512];
+	const hd_sample_config sample_config = {.receivers = "auto"};
+	in_folder(path, "cache");
+	cr_assert_eq(hd_catalog_read_folder(&o.catalog, folder, true), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_samples_build(&o.samples, &o.catalog, &sample_config), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_feature_cache_open(&o.cache, path, config, channels, &o.catalog, &o.samples, backend, 2), HD_OK,
+	        "%s", hd_error_text());
+	return o;
+}
+
+static void close_opened(opened *o)
+{
+	hd_feature_cache_close(&o->cache);
+	hd_samples_free(&o->samples);
+	hd_catalog_free(&o->catalog);
+}
+
+/* What a slot should hold: the recording, read and transformed without any cache. */
+static void transform(uint16_t db[SLOT], const char *name)
+{
+	char path[512];
+	hd_iq iq;
+	hd_features *plan;
+	float kept[SLOT];
+	in_folder(path, name);
+	cr_assert_eq(hd_recording_read(&iq, path, false), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_features_create(&plan, backend, &small), HD_OK, "%s", hd_error_text());
+	int64_t T = hd_features_frame_count(&small, iq.samples);
+	float *all = malloc((size_t)(small.n_mels * T) * sizeof *all);
+	cr_assert_eq(hd_features_compute(plan, all, &iq), HD_OK, "%s", hd_error_text());
+	hd_features_fit_frames(kept, small.frames, all, T, small.n_mels, small.frame_mode);
+	for (int i = 0; i < SLOT; i++)
+		db[i] = hd_float_to_half(kept[i]);
+	free(all);
+	hd_features_free(plan);
+	hd_iq_free(&iq);
+}
+
+static const uint16_t *slot_of(const opened *o, int64_t sample, int64_t channel)
+{
+	return o->cache.db + (sample * o->cache.C + channel) * SLOT;
+}
+
+static void expect_slot(const opened *o, int64_t sample, int64_t channel, const uint16_t want[SLOT], const char *what)
+{
+	const uint16_t *got = slot_of(o, sample, channel);
+	for (int i = 0; i < SLOT; i++)
+		cr_assert_eq(got[i], want[i], "%s: sample %ld, channel %ld, [%d]: got %g dB, want %g", what,
+		        (long)sample, (long)channel, i, (double)hd_half_to_float(got[i]),
+		        (double)hd_half_to_float(want[i]));
+}
+
+static void expect_recording(const opened *o, int64_t sample, int64_t channel, const char *name)
+{
+	uint16_t want[SLOT];
+	transform(want, name);
+	expect_slot(o, sample, channel, want, name);
+}
+
+static void expect_silence(const opened *o, int64_t sample, int64_t channel)
+{
+	uint16_t want[SLOT];
+	for (int i = 0; i < SLOT; i++)
+		want[i] = hd_float_to_half(HD_DB_SILENCE);
+	expect_slot(o, sample, channel, want, "silence");
+}
+
+Test(feature_cache, unusable_recordings_are_silent)
+{
+	static const char *const lines[] = {"s0,a,0a.npy", "s0,b,0b.npy", "s1,a,nan.npy", "s1,b,1b.npy", "s2,a,nan.npy",
+	        "s2,b,nan.npy", "s3,a,gone.npy", "s3,b,1b.npy", "s4,b,0b.npy", "s5,a,text.npy"};
+	static const hd_skip skips[] = {HD_SKIP_NONE, HD_SKIP_NONE, HD_SKIP_NON_FINITE, HD_SKIP_NONE,
+	        HD_SKIP_NON_FINITE, HD_SKIP_NON_FINITE, HD_SKIP_MISSING_FILE, HD_SKIP_NONE, HD_SKIP_NONE,
+	        HD_SKIP_UNREADABLE};
+	static const bool valid[] = {true, true, false, true, true, false};
+	/* file of each sample's two channels */
+	static const char *const files[6][2] = {
+	        {"0a.npy", "0b.npy"}, {NULL, "1b.npy"}, {NULL, NULL}, {NULL, "1b.npy"}, {NULL, "0b.npy"}, {NULL, NULL}};
+	char path[512];
+	write_manifest(lines, 10);
+	write_noise("0a.npy", 1, 1, LOUD, false);
+	write_noise("0b.npy", 1, 2, QUIET, false);
+	write_noise("1b.npy", 1, 3, LOUD, false);
+	write_noise("nan.npy", 1, 4, LOUD, true);
+	in_folder(path, "text.npy");
+	FILE *text = fopen(path, "w");
+	cr_assert(text && fputs("not IQ\n", text) >= 0 && fclose(text) == 0);
+	/* the second time, what could be read comes from the disk */
+	for (int time = 0; time < 2; time++) {
+		opened o = open_with(&small, 2);
+		for (size_t i = 0; i < 10; i++) {
+			const hd_recording *r = &o.catalog.recordings[i];
+			cr_assert_eq(r->skip, skips[i], "%s: got '%s', want '%s'", lines[i], hd_skip_text(r->skip),
+			        hd_skip_text(skips[i]));
+			cr_assert(r->skip == HD_SKIP_NONE || (r->skip_detail && strstr(r->skip_detail, r->iq)),
+			        "%s: '%s' does not name the file", lines[i], r->skip_detail ? r->skip_detail : "");
+		}
+		cr_assert_eq(o.cache.S, 6);
+		for (int64_t s = 0; s < 6; s++) {
+			cr_assert_eq(o.cache.valid[s], valid[s], "sample %ld: valid %d, want %d", (long)s,
+			        o.cache.valid[s], valid[s]);
+			for (int64_t c = 0; c < 2; c++) {
+				if (files[s][c])
+					expect_recording(&o, s, c, files[s][c]);
+				else
+					expect_silence(&o, s, c);
+			}
+		}
+		close_opened(&o);
+	}
+}
+
+/* Three sessions of one receiver, and the features of their recordings. */
+static void three_sessions(uint16_t want[3][SLOT])
+{
+	static const char *const lines[] = {"s0,a,0.npy", "s1,a,1.npy", "s2,a,2.npy"};
+	write_manifest(lines, 3);
+	for (unsigned s = 0; s < 3; s++) {
+		char name[16];
+		snprintf(name, sizeof name, "%u.npy", s);
+		write_noise(name, 1, s, LOUD, false);
+		transform(want[s], name);
+	}
+}
+
+static void expect_three(int channels, uint16_t want[3][SLOT], const char *what)
+{
+	opened o = open_with(&small, channels);
+	cr_assert(o.cache.S == 3 && o.cache.C == channels && o.cache.M == 16 && o.cache.T == 8);
+	for (int64_t s = 0; s < 3; s++) {
+		cr_assert(o.cache.valid[s], "%s: sample %ld is not valid", what, (long)s);
+		for (int64_t c = 0; c < channels; c++)
+			expect_slot(&o, s, c, want[s], what);
+	}
+	close_opened(&o);
+}
+
+Test(feature_cache, second_open_reads_the_disk)
+{
+	uint16_t want[3][SLOT];
+	three_sessions(want);
+	expect_three(1, want, "first");
+	expect_three(1, want, "second");
+	for (unsigned s = 0; s < 3; s++) {
+		char name[16];
+		snprintf(name, sizeof name, "%u.npy", s);
+		replace_unseen(name, 100 + s, QUIET);
+	}
+	expect_three(1, want, "size and time unchanged");
+	touch("1.npy");
+	transform(want[1], "1.npy");
+	expect_three(1, want, "newer file");
+	/* other settings have a cache of their own */
+	hd_feature_config other = small;
+	other.f_max_hz = 3000;
+	opened o = open_with(&other, 1);
+	cr_assert(memcmp(slot_of(&o, 0, 0), want[0], sizeof want[0]) != 0, "f_max changes nothing");
+	close_opened(&o);
+	expect_three(1, want, "the first settings again");
+}
+
+Test(feature_cache, one_receiver_is_repeated)
+{
+	uint16_t want[3][SLOT];
+	three_sessions(want);
+	expect_three(3, want, "computed");
+	expect_three(3, want, "from the disk");
+}
+
+/* Path of a file of the only cache. */
+static void cache_file(char path[512], const char *name)
+{
+	char pattern[512];
+	glob_t found;
+	snprintf(pattern, sizeof pattern, "%s/cache/*/%s", folder, name);
+	cr_assert_eq(glob(pattern, 0, NULL, &found), 0, "no %s", pattern);
+	cr_assert_eq(found.gl_pathc, 1);
+	snprintf(path, 512, "%s", found.gl_pathv[0]);
+	globfree(&found);
+}
+
+static void flip_byte(const char *path, off_t at)
+{
+	unsigned char byte;
+	int fd = open(path, O_RDWR);
+	cr_assert(fd >= 0 && pread(fd, &byte, 1, at) == 1, "%s: no byte %ld", path, (long)at);
+	byte ^= 0x01;
+	cr_assert_eq(pwrite(fd, &byte, 1, at), 1);
+	close(fd);
+}
+
+static const size_t slot_bytes = SLOT * sizeof(uint16_t);
+
+static void cut_to_half_a_slot(const char *data, const char *index)
+{
+	(void)index;
+	cr_assert_eq(truncate(data, (off_t)(slot_bytes * 3 / 2)), 0);
+}
+
+static void cut_to_nothing(const char *data, const char *index)
+{
+	(void)index;
+	cr_assert_eq(truncate(data, 0), 0);
+}
+
+static void flip_first_byte(const char *data, const char *index)
+{
+	(void)index;
+	flip_byte(data, 0);
+}
+
+static void flip_last_byte(const char *data, const char *index)
+{
+	(void)index;
+	flip_byte(data, (off_t)(3 * slot_bytes - 1));
+}
+
+/* Rewrites the index with `text` for line 1 (of 0 to 2), or ends it there where text is NULL. */
+static void rewrite_index(const char *index, const char *text)
+{
+	char lines[3][64];
+	FILE *f = fopen(index, "r");
+	cr_assert(f, "%s", index);
+	for (int i = 0; i < 3; i++)
+		cr_assert(fgets(lines[i], sizeof lines[i], f), "%s: %d lines, want 3", index, i);
+	fclose(f);
+	f = fopen(index, "w");
+	cr_assert(f, "%s", index);
+	fputs(lines[0], f);
+	if (text)
+		fprintf(f, "%s%s", text, lines[2]);
+	else
+		fprintf(f, "%.20s", lines[1]);
+	cr_assert_eq(fclose(f), 0);
+}
+
+static void garble_line(const char *data, const char *index)
+{
+	(void)data;
+	rewrite_index(index, "#?!\n");
+}
+
+static void end_within_line(const char *data, const char *index)
+{
+	(void)data;
+	rewrite_index(index, NULL);
+}
+
+static void impossible_slots(const char *data, const char *index)
+{
+	(void)data;
+	rewrite_index(index, "-1 0123456789abcdef 01234567\n999999999999 0123456789abcdef 01234567\n");
+}
+
+/* The middle line names the slot of the first one. */
+static void same_slot_twice(const char *data, const char *index)
+{
+	char line[64], first[64];
+	(void)data;
+	FILE *f = fopen(index, "r");
+	cr_assert(f && fgets(first, sizeof first, f) && fgets(line, sizeof line, f), "%s", index);
+	fclose(f);
+	char text[128];
+	snprintf(text, sizeof text, "%.*s%s", (int)strcspn(first, " "), first, strchr(line, ' '));
+	rewrite_index(index, text);
+}
+
+static void flip_checksum_digit(const char *data, const char *index)
+{
+	(void)data;
+	struct stat info;
+	cr_assert_eq(stat(index, &info), 0);
+	flip_byte(index, info.st_size - 2);
+}
+
+static void no_index(const char *data, const char *index)
+{
+	(void)data;
+	cr_assert_eq(unlink(index), 0);
+}
+
+Test(feature_cache, damage_is_computed_again)
+{
+	static const struct {
+		const char *name;
+		void (*damage)(const char *data, const char *index);
+	} damages[] = {{"cut to half a slot", cut_to_half_a_slot}, {"cut to nothing", cut_to_nothing},
+	        {"first byte flipped", flip_first_byte}, {"last byte flipped", flip_last_byte},
+	        {"garbled index line", garble_line}, {"index ends within a line", end_within_line},
+	        {"impossible slots", impossible_slots}, {"same slot twice", same_slot_twice},
+	        {"checksum digit flipped", flip_checksum_digit}, {"no index", no_index}};
+	for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
+		uint16_t want[3][SLOT];
+		char data[512], index[512], cache[512];
+		three_sessions(want);
+		expect_three(1, want, "first");
+		cache_file(data, "features.f16");
+		cache_file(index, "index");
+		damages[i].damage(data, index);
+		expect_three(1, want, damages[i].name);
+		/* repaired for good: the recordings are not looked at again */
+		for (unsigned s = 0; s < 3; s++) {
+			char name[16];
+			snprintf(name, sizeof name, "%u.npy", s);
+			replace_unseen(name, 100 + s, QUIET);
+		}
+		expect_three(1, want, damages[i].name);
+		in_folder(cache, "cache");
+		nftw(cache, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+	}
+}
+
+Test(feature_cache, rows_are_named_by_number)
+{
+	static const char *const lines[] = {"s0,a,rows.npy#0", "s1,a,rows.npy#2", "s2,a,rows.npy#3", "s3,a,rows.npy",
+	        "s4,a,odd#1", "s5,a,rows.npy#1x"};
+	static const hd_skip skips[] = {
+	        HD_SKIP_NONE, HD_SKIP_NONE, HD_SKIP_UNREADABLE, HD_SKIP_UNREADABLE, HD_SKIP_NONE, HD_SKIP_MISSING_FILE};
+	char path[512];
+	hd_iq iq;
+	write_manifest(lines, 6);
+	write_noise("rows.npy", 3, 50, LOUD, false); /* rows of seeds 50, 51, 52 */
+	write_noise("row0.npy", 1, 50, LOUD, false);
+	write_noise("row2.npy", 1, 52, LOUD, false);
+	write_noise("odd#1", 1, 60, LOUD, false); /* a file of that very name */
+	opened o = open_with(&small, 1);
+	for (size_t i = 0; i < 6; i++)
+		cr_assert_eq(o.catalog.recordings[i].skip, skips[i], "%s: got '%s' (%s)", lines[i],
+		        hd_skip_text(o.catalog.recordings[i].skip),
+		        o.catalog.recordings[i].skip_detail ? o.catalog.recordings[i].skip_detail : "");
+	expect_recording(&o, 0, 0, "row0.npy");
+	expect_recording(&o, 1, 0, "row2.npy");
+	expect_recording(&o, 4, 0, "odd#1");
+	close_opened(&o);
+	in_folder(path, "rows.npy");
+	cr_assert_eq(hd_recording_read(&iq, path, true), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(iq.rows, 3);
+	hd_iq_free(&iq);
+}
+
+/* ---- statistics ---- */
+
+Test(feature_cache, empty_filters_have_no_spread)
+{
+	uint16_t unused[3][SLOT];
+	hd_feature_config crowded = small; /* more bands than bins at the lower end */
+	float mean[64], rstd[64];
+	int empty = 0;
+	hd_features *plan;
+	crowded.n_mels = 64;
+	three_sessions(unused);
+	cr_assert_eq(hd_features_create(&plan, backend, &crowded), HD_OK, "%s", hd_error_text());
+	opened o = open_with(&crowded, 1);
+	cr_assert_eq(hd_feature_statistics(mean, rstd, &o.cache, &o.samples), HD_OK, "%s", hd_error_text());
+	for (int m = 0; m < 64; m++) {
+		cr_assert(isfinite(rstd[m]) && (rstd[m] > 0 || mean[m] == HD_DB_SILENCE), "band %d: mean %g, rstd %g",
+		        m, (double)mean[m], (double)rstd[m]);
+		empty += rstd[m] == 0;
+	}
+	cr_assert(empty > 0 && empty == hd_features_empty_filters(plan), "%d bands of rstd 0, want %d", empty,
+	        hd_features_empty_filters(plan));
+	hd_features_free(plan);
+	close_opened(&o);
+}
+
+enum { STAT_S = 800, STAT_C = 2, STAT_M = 3, STAT_T = 4, STAT_USED = 512 };
+
+static int compare_hashes(const void *a, const void *b)
+{
+	const hd_sample *x = *(const hd_sample *const *)a, *y = *(const hd_sample *const *)b;
+	return (x->key_hash > y->key_hash) - (x->key_hash < y->key_hash);
+}
+
+/* Mean and standard deviation of band m over the first samples by hash. */
+static void reference(double *mean, double *std, const uint16_t *db, hd_sample *const *by_hash, int m)
+{
+	double sum = 0, squares = 0, n = STAT_USED * STAT_C * STAT_T;
+	for (int pass = 0; pass < 2; pass++)
+		for (int i = 0; i < STAT_USED * STAT_C * STAT_T; i++) {
+			int sample = by_hash[i / (STAT_C * STAT_T)]->id, c = i / STAT_T % STAT_C, t = i % STAT_T;
+			double v = (double)hd_half_to_float(db[((sample * STAT_C + c) * STAT_M + m) * STAT_T + t]);
+			sum += pass ? 0 : v;
+			squares += pass ? pow(v - sum / n, 2) : 0;
+		}
+	*mean = sum / n;
+	*std = sqrt(squares / n);
+}
+
+Test(features, statistics_of_the_first_training_samples_by_hash)
+{
+	static uint16_t db[STAT_S * STAT_C * STAT_M * STAT_T];
+	static hd_sample list[STAT_S], *by_hash[STAT_S];
+	static bool valid[STAT_S];
+	unsigned short state[3] = {1, 2, 3};
+	size_t usable = 0;
+	float mean[STAT_M], rstd[STAT_M];
+	for (int s = 0; s < STAT_S; s++) {
+		list[s] =
+		        (hd_sample){.id = s, .key_hash = (uint32_t)jrand48(state), .split = s % 9 ? HD_TRAIN : HD_VAL};
+		valid[s] = s % 7 != 3;
+		if (list[s].split == HD_TRAIN && valid[s])
+			by_hash[usable++] = &list[s];
+		for (int i = 0; i < STAT_C * STAT_M * STAT_T; i++) {
+			/* levels drift with the hash, so that other samples give other means; band 2 stands still */
+			double drift = 20.0 * list[s].key_hash / 4294967296.0;
+			double level = i / STAT_T % STAT_M == 2 ? -90 : -60 + drift + 10 * erand48(state);
+			db[s * STAT_C * STAT_M * STAT_T + i] = hd_float_to_half((float)level);
+		}
+	}
+	cr_assert(usable > STAT_USED, "%zu usable samples", usable);
+	qsort(by_hash, usable, sizeof *by_hash, compare_hashes);
+	hd_feature_cache cache = {.S = STAT_S, .C = STAT_C, .M = STAT_M, .T = STAT_T, .db = db, .valid = valid};
+	hd_samples samples = {.samples = list, .count = STAT_S};
+	cr_assert_eq(hd_feature_statistics(mean, rstd, &cache, &samples), HD_OK, "%s", hd_error_text());
+	for (int m = 0; m < 2; m++) {
+		double want_mean, want_std;
+		reference(&want_mean, &want_std, db, by_hash, m);
+		cr_assert(fabs((double)mean[m] - want_mean) <= 1e-6 * fabs(want_mean), "mean[%d]: got %.9g, want %.9g",
+		        m, (double)mean[m], want_mean);
+		cr_assert(fabs((double)rstd[m] * want_std - 1) <= 1e-6, "rstd[%d]: got %.9g, want %.9g", m,
+		        (double)rstd[m], 1 / want_std);
+	}
+	cr_assert(mean[2] == -90 && rstd[2] == 0, "still band: mean %g, rstd %g", (double)mean[2], (double)rstd[2]);
+	memset(valid, 0, sizeof valid);
+	cr_assert_eq(hd_feature_statistics(mean, rstd, &cache, &samples), HD_E_DATA, "statistics of no sample at all");
+}

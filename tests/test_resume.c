@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Training killed at any moment and resumed ends with the same bits as training left alone. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "heimdall/safetensors.h"
+
+#define PATH_BYTES 1024
+#define MOST_ATTEMPTS 60
+#define INTERRUPTED 4 /* exit code: a checkpoint was written */
+
+static char folder[256];
+
+static const char *program(void)
+{
+	static char path[PATH_BYTES];
+	const char *build = getenv("BUILD");
+	snprintf(path, sizeof path, "%s/heimdall", build ? build : "build");
+	return path;
+}
+
+static void quiet_exec(char **argv)
+{
+	char log[PATH_BYTES];
+	snprintf(log, sizeof log, "%s/log", folder);
+	if (!freopen(log, "a", stderr) || !freopen(log, "a", stdout))
+		_exit(126);
+	execv(program(), argv);
+	_exit(127);
+}
+
+/* Runs the program; after_ms >= 0 sends it a signal then. Exit code, or -signal. */
+static int run(char **argv, long after_ms, int signal_number)
+{
+	pid_t child = fork();
+	cr_assert(child >= 0);
+	if (child == 0)
+		quiet_exec(argv);
+	if (after_ms >= 0) {
+		nanosleep(&(struct timespec){after_ms / 1000, after_ms % 1000 * 1000000}, NULL);
+		kill(child, signal_number);
+	}
+	int status;
+	while (waitpid(child, &status, 0) < 0)
+		cr_assert_eq(errno, EINTR);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static int train(const char *checkpoints, const char *threads, bool resume, long after_ms, int signal_number)
+{
+	char data[PATH_BYTES];
+	snprintf(data, sizeof data, "%s/data", folder);
+	char *argv[] = {"heimdall", "train", "--data_dir", data, "--checkpoint_dir", (char *)checkpoints, "--threads",
+	        (char *)threads, "--sample_rate", "48000", "--n_fft", "512", "--hop_length", "128", "--epochs", "3",
+	        "--batch_size", "8", "--warmup_epochs", "1", "--checkpoint_every", "1", "--frame_mode", "random",
+	        resume ? "--resume_training" : "--no-resume_training", NULL};
+	return run(argv, after_ms, signal_number);
+}
+
+static void make_data(void)
+{
+	char out[PATH_BYTES];
+	snprintf(folder, sizeof folder, "%s/heimdall-resume.XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+	cr_assert_not_null(mkdtemp(folder));
+	snprintf(out, sizeof out, "%s/data", folder);
+	char *argv[] = {"heimdall", "synth", "--out", out, "--sessions", "40", "--sample_rate", "48000", "--samples",
+	        "6000", NULL};
+	cr_assert_eq(run(argv, -1, 0), 0, "synth failed; see %s/log", folder);
+}
+
+static void remove_data(void)
+{
+	char command[PATH_BYTES];
+	snprintf(command, sizeof command, "rm -rf '%s'", folder);
+	cr_assert_eq(system(command), 0);
+}
+
+/* Weights and moments, and the state but for what names the way there. */
+static void expect_same(const char *a_folder, const char *b_folder)
+{
+	char a_path[PATH_BYTES], b_path[PATH_BYTES];
+	hd_safetensors a, b;
+	snprintf(a_path, sizeof a_path, "%s/last.safetensors", a_folder);
+	snprintf(b_path, sizeof b_path, "%s/last.safetensors", b_folder);
+	cr_assert_eq(hd_safetensors_open(&a, a_path, true), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_safetensors_open(&b, b_path, true), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(a.tensor_count, b.tensor_count);
+	for (size_t i = 0; i < a.tensor_count; i++) {
+		const hd_tensor *t = hd_safetensors_find(&b, a.tensors[i].name);
+		cr_assert_not_null(t, "%s is missing", a.tensors[i].name);
+		cr_assert(t->bytes == a.tensors[i].bytes && !memcmp(t->data, a.tensors[i].data, t->bytes),
+		        "%s differs after resuming", a.tensors[i].name);
+	}
+	cr_assert_str_eq(hd_safetensors_metadata(&a, "state"), hd_safetensors_metadata(&b, "state"));
+	cr_assert_str_eq(hd_safetensors_metadata(&a, "data"), hd_safetensors_metadata(&b, "data"));
+	hd_safetensors_close(&b);
+	hd_safetensors_close(&a);
+}
+
+/* Rows of metrics.csv without their last column, the seconds. */
+static void expect_same_metrics(const char *a_folder, const char *b_folder)
+{
+	char path[PATH_BYTES], a_line[PATH_BYTES], b_line[PATH_BYTES];
+	snprintf(path, sizeof path, "%s/metrics.csv", a_folder);
+	FILE *a = fopen(path, "r");
+	snprintf(path, sizeof path, "%s/metrics.csv", b_folder);
+	FILE *b = fopen(path, "r");
+	int rows = 0;
+	cr_assert(a && b);
+	while (fgets(a_line, sizeof a_line, a)) {
+		cr_assert_not_null(fgets(b_line, sizeof b_line, b), "row %d is missing", rows);
+		*strrchr(a_line, ',') = *strrchr(b_line, ',') = 0;
+		cr_assert_str_eq(a_line, b_line);
+		rows++;
+	}
+	cr_assert_null(fgets(b_line, sizeof b_line, b), "a row too many");
+	cr_assert_eq(rows, 4, "%d rows, want a header and three epochs", rows);
+	fclose(b);
+	fclose(a);
+}
+
+/* Interrupts again and again, at times that walk through start, steps, checkpoints and validation. */
+static void interrupt_until_done(const char *whole, const char *checkpoints, const char *threads, int signal_number)
+{
+	int interruptions = 0;
+	char last[PATH_BYTES];
+	snprintf(last, sizeof last, "%s/last.safetensors", checkpoints);
+	for (int attempt = 0;; attempt++) {
+		long after_ms = attempt < MOST_ATTEMPTS ? 150 + attempt * 137 % 900 : -1;
+		int code = train(checkpoints, threads, access(last, F_OK) == 0, after_ms, signal_number);
+		if (code == 0)
+			break;
+		cr_assert(code == -SIGKILL || code == -SIGTERM || code == INTERRUPTED, "exit code %d; see %s/log", code,
+		        folder);
+		interruptions++;
+	}
+	cr_assert(interruptions >= 2, "only %d interruptions: the test proves nothing", interruptions);
+	expect_same(whole, checkpoints);
+	expect_same_metrics(whole, checkpoints);
+}
+
+static void check(const char *threads)
+{
+	char whole[PATH_BYTES], killed[PATH_BYTES], stopped[PATH_BYTES];
+	make_data();
+	snprintf(whole, sizeof whole, "%s/whole", folder);
+	snprintf(killed, sizeof killed, "%s/killed", folder);
+	snprintf(stopped, sizeof stopped, "%s/stopped", folder);
+	int code = train(whole, threads, false, -1, 0);
+	cr_assert_eq(code, 0, "exit code %d; see %s/log", code, folder);
+	interrupt_until_done(whole, killed, threads, SIGKILL);
+	interrupt_until_done(whole, stopped, threads, SIGTERM);
+	remove_data();
+}
+
+Test(resume, one_thread, .timeout = 300)
+{
+	check("1");
+}
+
+Test(resume, two_threads, .timeout = 300)
+{
+	check("2");
+}
