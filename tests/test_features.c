@@ -617,6 +617,15 @@ static void three_sessions(uint16_t want[3][SLOT])
 	}
 }
 
+static void replace_three(void)
+{
+	for (unsigned s = 0; s < 3; s++) {
+		char name[16];
+		snprintf(name, sizeof name, "%u.npy", s);
+		replace_unseen(name, 100 + s, QUIET);
+	}
+}
+
 static void expect_three(int channels, uint16_t want[3][SLOT], const char *what)
 {
 	opened o = open_with(&small, channels);
@@ -635,11 +644,7 @@ Test(feature_cache, second_open_reads_the_disk)
 	three_sessions(want);
 	expect_three(1, want, "first");
 	expect_three(1, want, "second");
-	for (unsigned s = 0; s < 3; s++) {
-		char name[16];
-		snprintf(name, sizeof name, "%u.npy", s);
-		replace_unseen(name, 100 + s, QUIET);
-	}
+	replace_three();
 	expect_three(1, want, "size and time unchanged");
 	touch("1.npy");
 	transform(want[1], "1.npy");
@@ -673,131 +678,77 @@ static void cache_file(char path[512], const char *name)
 	globfree(&found);
 }
 
-static void flip_byte(const char *path, off_t at)
+#define SLOT_BYTES (SLOT * 2)
+#define LINE_BYTES 28 /* of the index: "0 0123456789abcdef 01234567\n" */
+
+typedef struct damage {
+	const char *name, *file;
+	enum { CUT, FLIP, PUT, SWAP_KEYS, REMOVE } kind;
+	off_t at;
+	const char *text;
+} damage;
+
+static const damage damages[] = {
+        {"data cut within a slot", "features.f16", CUT, SLOT_BYTES * 3 / 2, NULL},
+        {"data cut to nothing", "features.f16", CUT, 0, NULL},
+        {"data gone", "features.f16", REMOVE, 0, NULL},
+        {"first byte flipped", "features.f16", FLIP, 0, NULL},
+        {"last byte flipped", "features.f16", FLIP, 3 * SLOT_BYTES - 1, NULL},
+        {"index gone", "index", REMOVE, 0, NULL},
+        {"index ends within a line", "index", CUT, LINE_BYTES + 22, NULL},
+        {"rubbish in the index", "index", PUT, LINE_BYTES, "#?!"},
+        {"slot that is not there", "index", PUT, LINE_BYTES, "7"},
+        {"slot of another recording", "index", PUT, LINE_BYTES, "0"},
+        {"keys of two recordings swapped", "index", SWAP_KEYS, LINE_BYTES + 2, NULL},
+        {"digit of a key flipped", "index", FLIP, LINE_BYTES + 5, NULL},
+        {"digit of a checksum flipped", "index", FLIP, 2 * LINE_BYTES - 2, NULL},
+};
+
+static void do_damage(const damage *d)
 {
+	char path[512], key[2][16];
 	unsigned char byte;
-	int fd = open(path, O_RDWR);
-	cr_assert(fd >= 0 && pread(fd, &byte, 1, at) == 1, "%s: no byte %ld", path, (long)at);
-	byte ^= 0x01;
-	cr_assert_eq(pwrite(fd, &byte, 1, at), 1);
-	close(fd);
-}
-
-static const size_t slot_bytes = SLOT * sizeof(uint16_t);
-
-static void cut_to_half_a_slot(const char *data, const char *index)
-{
-	(void)index;
-	cr_assert_eq(truncate(data, (off_t)(slot_bytes * 3 / 2)), 0);
-}
-
-static void cut_to_nothing(const char *data, const char *index)
-{
-	(void)index;
-	cr_assert_eq(truncate(data, 0), 0);
-}
-
-static void flip_first_byte(const char *data, const char *index)
-{
-	(void)index;
-	flip_byte(data, 0);
-}
-
-static void flip_last_byte(const char *data, const char *index)
-{
-	(void)index;
-	flip_byte(data, (off_t)(3 * slot_bytes - 1));
-}
-
-/* Rewrites the index with `text` for line 1 (of 0 to 2), or ends it there where text is NULL. */
-static void rewrite_index(const char *index, const char *text)
-{
-	char lines[3][64];
-	FILE *f = fopen(index, "r");
-	cr_assert(f, "%s", index);
-	for (int i = 0; i < 3; i++)
-		cr_assert(fgets(lines[i], sizeof lines[i], f), "%s: %d lines, want 3", index, i);
-	fclose(f);
-	f = fopen(index, "w");
-	cr_assert(f, "%s", index);
-	fputs(lines[0], f);
-	if (text)
-		fprintf(f, "%s%s", text, lines[2]);
-	else
-		fprintf(f, "%.20s", lines[1]);
-	cr_assert_eq(fclose(f), 0);
-}
-
-static void garble_line(const char *data, const char *index)
-{
-	(void)data;
-	rewrite_index(index, "#?!\n");
-}
-
-static void end_within_line(const char *data, const char *index)
-{
-	(void)data;
-	rewrite_index(index, NULL);
-}
-
-static void impossible_slots(const char *data, const char *index)
-{
-	(void)data;
-	rewrite_index(index, "-1 0123456789abcdef 01234567\n999999999999 0123456789abcdef 01234567\n");
-}
-
-/* The middle line names the slot of the first one. */
-static void same_slot_twice(const char *data, const char *index)
-{
-	char line[64], first[64];
-	(void)data;
-	FILE *f = fopen(index, "r");
-	cr_assert(f && fgets(first, sizeof first, f) && fgets(line, sizeof line, f), "%s", index);
-	fclose(f);
-	char text[128];
-	snprintf(text, sizeof text, "%.*s%s", (int)strcspn(first, " "), first, strchr(line, ' '));
-	rewrite_index(index, text);
-}
-
-static void flip_checksum_digit(const char *data, const char *index)
-{
-	(void)data;
 	struct stat info;
-	cr_assert_eq(stat(index, &info), 0);
-	flip_byte(index, info.st_size - 2);
-}
-
-static void no_index(const char *data, const char *index)
-{
-	(void)data;
-	cr_assert_eq(unlink(index), 0);
+	cache_file(path, d->file);
+	int fd = open(path, O_RDWR);
+	cr_assert(fd >= 0 && fstat(fd, &info) == 0, "%s", path);
+	cr_assert_eq(info.st_size, strcmp(d->file, "index") != 0 ? 3 * SLOT_BYTES : 3 * LINE_BYTES, "%s: %ld bytes",
+	        path, (long)info.st_size);
+	switch (d->kind) {
+	case CUT:
+		cr_assert_eq(ftruncate(fd, d->at), 0);
+		break;
+	case FLIP:
+		cr_assert_eq(pread(fd, &byte, 1, d->at), 1);
+		byte ^= 1;
+		cr_assert_eq(pwrite(fd, &byte, 1, d->at), 1);
+		break;
+	case PUT:
+		cr_assert_eq(pwrite(fd, d->text, strlen(d->text), d->at), (ssize_t)strlen(d->text));
+		break;
+	case SWAP_KEYS: /* of the first line and the one at `at` */
+		for (int k = 0; k < 2; k++)
+			cr_assert_eq(pread(fd, key[k], sizeof key[k], k ? d->at : 2), (ssize_t)sizeof key[k]);
+		for (int k = 0; k < 2; k++)
+			cr_assert_eq(pwrite(fd, key[k], sizeof key[k], k ? 2 : d->at), (ssize_t)sizeof key[k]);
+		break;
+	case REMOVE:
+		cr_assert_eq(unlink(path), 0);
+	}
+	close(fd);
 }
 
 Test(feature_cache, damage_is_computed_again)
 {
-	static const struct {
-		const char *name;
-		void (*damage)(const char *data, const char *index);
-	} damages[] = {{"cut to half a slot", cut_to_half_a_slot}, {"cut to nothing", cut_to_nothing},
-	        {"first byte flipped", flip_first_byte}, {"last byte flipped", flip_last_byte},
-	        {"garbled index line", garble_line}, {"index ends within a line", end_within_line},
-	        {"impossible slots", impossible_slots}, {"same slot twice", same_slot_twice},
-	        {"checksum digit flipped", flip_checksum_digit}, {"no index", no_index}};
 	for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
 		uint16_t want[3][SLOT];
-		char data[512], index[512], cache[512];
+		char cache[512];
 		three_sessions(want);
 		expect_three(1, want, "first");
-		cache_file(data, "features.f16");
-		cache_file(index, "index");
-		damages[i].damage(data, index);
+		do_damage(&damages[i]);
 		expect_three(1, want, damages[i].name);
 		/* repaired for good: the recordings are not looked at again */
-		for (unsigned s = 0; s < 3; s++) {
-			char name[16];
-			snprintf(name, sizeof name, "%u.npy", s);
-			replace_unseen(name, 100 + s, QUIET);
-		}
+		replace_three();
 		expect_three(1, want, damages[i].name);
 		in_folder(cache, "cache");
 		nftw(cache, remove_entry, 8, FTW_DEPTH | FTW_PHYS);

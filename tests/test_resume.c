@@ -13,7 +13,7 @@
 #include "heimdall/safetensors.h"
 
 #define PATH_BYTES 1024
-#define MOST_ATTEMPTS 60
+#define MOST_ATTEMPTS 30
 #define INTERRUPTED 4 /* exit code: a checkpoint was written */
 
 static char folder[256];
@@ -26,18 +26,18 @@ static const char *program(void)
 	return path;
 }
 
-static void quiet_exec(char **argv)
+static void quiet_exec(const char **argv)
 {
 	char log[PATH_BYTES];
 	snprintf(log, sizeof log, "%s/log", folder);
 	if (!freopen(log, "a", stderr) || !freopen(log, "a", stdout))
 		_exit(126);
-	execv(program(), argv);
+	execv(program(), (char **)argv);
 	_exit(127);
 }
 
 /* Runs the program; after_ms >= 0 sends it a signal then. Exit code, or -signal. */
-static int run(char **argv, long after_ms, int signal_number)
+static int run(const char **argv, long after_ms, int signal_number)
 {
 	pid_t child = fork();
 	cr_assert(child >= 0);
@@ -57,8 +57,8 @@ static int train(const char *checkpoints, const char *threads, bool resume, long
 {
 	char data[PATH_BYTES];
 	snprintf(data, sizeof data, "%s/data", folder);
-	char *argv[] = {"heimdall", "train", "--data_dir", data, "--checkpoint_dir", (char *)checkpoints, "--threads",
-	        (char *)threads, "--sample_rate", "48000", "--n_fft", "512", "--hop_length", "128", "--epochs", "3",
+	const char *argv[] = {"heimdall", "train", "--data_dir", data, "--checkpoint_dir", checkpoints, "--threads",
+	        threads, "--sample_rate", "48000", "--n_fft", "512", "--hop_length", "128", "--epochs", "3",
 	        "--batch_size", "8", "--warmup_epochs", "1", "--checkpoint_every", "1", "--frame_mode", "random",
 	        resume ? "--resume_training" : "--no-resume_training", NULL};
 	return run(argv, after_ms, signal_number);
@@ -70,8 +70,8 @@ static void make_data(void)
 	snprintf(folder, sizeof folder, "%s/heimdall-resume.XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
 	cr_assert_not_null(mkdtemp(folder));
 	snprintf(out, sizeof out, "%s/data", folder);
-	char *argv[] = {"heimdall", "synth", "--out", out, "--sessions", "40", "--sample_rate", "48000", "--samples",
-	        "6000", NULL};
+	const char *argv[] = {"heimdall", "synth", "--out", out, "--sessions", "40", "--sample_rate", "48000",
+	        "--samples", "6000", NULL};
 	cr_assert_eq(run(argv, -1, 0), 0, "synth failed; see %s/log", folder);
 }
 

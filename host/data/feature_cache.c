@@ -143,7 +143,7 @@ static bool load(const store *s, uint64_t key, uint16_t *db)
 	if (!e)
 		return false;
 	ssize_t got = pread(s->fd, db, s->slot_bytes, (off_t)(e->slot * (int64_t)s->slot_bytes));
-	return got == (ssize_t)s->slot_bytes && hd_hash32(db, s->slot_bytes, 0) == e->checksum;
+	return got == (ssize_t)s->slot_bytes && hd_hash32(db, s->slot_bytes, (uint32_t)key) == e->checksum;
 }
 
 static hd_status save(store *s, uint64_t key, const uint16_t *db)
@@ -158,7 +158,7 @@ static hd_status save(store *s, uint64_t key, const uint16_t *db)
 	if (pwrite(s->fd, db, s->slot_bytes, (off_t)(slot * (int64_t)s->slot_bytes)) != (ssize_t)s->slot_bytes)
 		return hd_fail(HD_E_IO, "%s: cannot write the feature cache: %s; make room or choose --cache_dir",
 		        s->folder, strerror(errno));
-	*e = (entry){key, hd_hash32(db, s->slot_bytes, 0), slot};
+	*e = (entry){key, hd_hash32(db, s->slot_bytes, (uint32_t)key), slot};
 	s->count += !damaged;
 	s->next_slot += !damaged;
 	return HD_OK;

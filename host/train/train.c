@@ -162,10 +162,10 @@ static void print_start(const hd_trainer *t)
 
 /* ---- stepping ---- */
 
-static hd_adamw_hyper hyper_at(const hd_trainer *t)
+/* Of optimizer step `step`, counted from 0. */
+static hd_adamw_hyper hyper_at(const hd_trainer *t, int64_t step)
 {
 	const hd_settings *s = t->settings;
-	int64_t step = t->state.global_step;
 	bool cosine = !strcmp(s->lr_scheduler, "cosine");
 	return (hd_adamw_hyper){
 	        .lr = (float)hd_schedule_lr(s->learning_rate, cosine, step, s->warmup_epochs * t->steps_per_epoch,
@@ -239,7 +239,7 @@ static hd_status interrupted(hd_trainer *t)
 }
 
 /* The steps of an epoch that are still to do. */
-static hd_status train_epoch(hd_trainer *t, double *lr)
+static hd_status train_epoch(hd_trainer *t)
 {
 	hd_status st;
 	char label[48], note[64];
@@ -249,9 +249,8 @@ static hd_status train_epoch(hd_trainer *t, double *lr)
 	HD_TRY(hd_epoch_order(
 	        t->train, t->train_count, &t->dataset.samples, (uint64_t)t->settings->seed, (uint32_t)t->state.epoch));
 	while (t->state.step < t->steps_per_epoch) {
-		hd_adamw_hyper hyper = hyper_at(t);
+		hd_adamw_hyper hyper = hyper_at(t, t->state.global_step);
 		HD_TRY(train_step(t, &hyper));
-		*lr = (double)hyper.lr;
 		snprintf(note, sizeof note, "loss %.4f", t->state.sums[0] / t->state.sums[1]);
 		int64_t done = t->state.step * N;
 		hd_progress_update(bar, done < t->train_count ? done : t->train_count, note);
@@ -271,8 +270,9 @@ static hd_status run_epoch(hd_trainer *t)
 {
 	hd_status st;
 	hd_metrics val = {0};
-	double started = now_s(), lr = 0;
-	HD_TRY(train_epoch(t, &lr));
+	double started = now_s();
+	HD_TRY(train_epoch(t));
+	double lr = (double)hyper_at(t, t->state.global_step - 1).lr;
 	double train_loss = t->state.sums[0] / t->state.sums[1];
 	val.loss = train_loss;
 	if (t->val_count) {
@@ -369,7 +369,7 @@ hd_status hd_train_dry_run(hd_settings *settings)
 		/* the first step pays for cold caches */
 		if (i == 1 || steps == 1)
 			started = now_s();
-		hd_adamw_hyper hyper = hyper_at(&t);
+		hd_adamw_hyper hyper = hyper_at(&t, t.state.global_step);
 		t.state.step = i;
 		HD_TRY(train_step(&t, &hyper));
 		timed += i > 0 || steps == 1;

@@ -3,8 +3,9 @@
  * Features of every sample, computed once and kept on disk as half floats.
  *
  * DIR/<hash of the feature settings>/ holds features.f16, one slot of (M,T) halves per recording, and index,
- * one line "slot key checksum" per finished slot. The key hashes path, size and modification time of the IQ
- * file; a slot whose checksum does not match is computed again. A killed run keeps what it had indexed.
+ * one line "slot key checksum" per finished slot; the checksum covers the key too. The key hashes path, size and
+ * modification time of the IQ file; a slot whose checksum does not match is computed again. A killed run keeps what it
+ * had indexed.
  */
 #ifndef HEIMDALL_FEATURE_CACHE_H
 #define HEIMDALL_FEATURE_CACHE_H
