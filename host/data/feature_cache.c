@@ -81,7 +81,8 @@ static void read_index(store *s)
 		s->next_slot = e.slot >= s->next_slot ? e.slot + 1 : s->next_slot;
 	}
 	fclose(file);
-	qsort(s->entries, s->count, sizeof e, by_key);
+	if (s->count)
+		qsort(s->entries, s->count, sizeof e, by_key);
 	s->sorted = s->count;
 }
 
@@ -151,16 +152,16 @@ static hd_status save(store *s, uint64_t key, const uint16_t *db)
 	hd_status st = hd_grow(&s->entries, &s->capacity, s->count + 1, sizeof *s->entries);
 	if (st != HD_OK)
 		return st;
-	/* a damaged slot is written again in its place */
+	/* a damaged entry gets a new slot: the one it names may be another recording's */
 	entry *damaged = find(s, key);
 	entry *e = damaged ? damaged : &s->entries[s->count];
-	int64_t slot = damaged ? damaged->slot : s->next_slot;
+	int64_t slot = s->next_slot;
 	if (pwrite(s->fd, db, s->slot_bytes, (off_t)(slot * (int64_t)s->slot_bytes)) != (ssize_t)s->slot_bytes)
 		return hd_fail(HD_E_IO, "%s: cannot write the feature cache: %s; make room or choose --cache_dir",
 		        s->folder, strerror(errno));
 	*e = (entry){key, hd_hash32(db, s->slot_bytes, (uint32_t)key), slot};
 	s->count += !damaged;
-	s->next_slot += !damaged;
+	s->next_slot++;
 	return HD_OK;
 }
 
