@@ -9,28 +9,13 @@
 #include "host/common/memory.h"
 #include "host/train/evaluate.h"
 
-/* The recorded settings, with what the command line set anew. */
-static hd_status merge(hd_settings *out, const hd_settings *given, const hd_settings *recorded)
-{
-	hd_status st;
-	char *yaml = NULL, *differences = NULL;
-	HD_TRY(hd_settings_init(out));
-	HD_TRY(hd_settings_dump(given, &yaml));
-	HD_TRY(hd_settings_read_yaml_text(out, yaml, "settings"));
-	memcpy(out->given, given->given, sizeof out->given);
-	HD_TRY(hd_settings_inherit(out, recorded, &differences));
-done:
-	free(differences);
-	free(yaml);
-	return st;
-}
-
 hd_status hd_cli_eval(const hd_settings *given, const char **files, int file_count)
 {
 	(void)files;
 	(void)file_count;
 	hd_status st;
 	hd_settings settings = {0};
+	char *differences = NULL;
 	hd_checkpoint checkpoint = {0};
 	hd_backend *backend = NULL;
 	hd_dataset dataset = {0};
@@ -43,7 +28,8 @@ hd_status hd_cli_eval(const hd_settings *given, const char **files, int file_cou
 	if (!given->checkpoint[0])
 		return hd_fail(HD_E_USAGE, "--checkpoint: name the checkpoint to evaluate");
 	HD_TRY(hd_checkpoint_open(&checkpoint, given->checkpoint));
-	HD_TRY(merge(&settings, given, &checkpoint.settings));
+	HD_TRY(hd_settings_copy(&settings, given));
+	HD_TRY(hd_settings_inherit(&settings, &checkpoint.settings, &differences));
 	HD_TRY(hd_backend_open(&backend, given->accelerator, (int)given->threads));
 	HD_TRY(hd_dataset_open(&dataset, &settings, &checkpoint.card));
 	HD_TRY(hd_dataset_load(&dataset, &settings, backend));
@@ -69,6 +55,7 @@ done:
 	hd_dataset_close(&dataset);
 	hd_backend_close(backend);
 	hd_checkpoint_close(&checkpoint);
+	free(differences);
 	hd_settings_free(&settings);
 	return st;
 }

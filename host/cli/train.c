@@ -10,20 +10,6 @@
 #include "host/common/memory.h"
 #include "host/train/train.h"
 
-/* Training changes its settings (a resumed run takes the recorded ones): it works on a copy. */
-static hd_status copy_settings(hd_settings *out, const hd_settings *in)
-{
-	hd_status st;
-	char *yaml = NULL;
-	HD_TRY(hd_settings_init(out));
-	HD_TRY(hd_settings_dump(in, &yaml));
-	HD_TRY(hd_settings_read_yaml_text(out, yaml, "settings"));
-	memcpy(out->given, in->given, sizeof out->given);
-done:
-	free(yaml);
-	return st;
-}
-
 hd_status hd_cli_train(const hd_settings *given, const char **files, int count)
 {
 	(void)files;
@@ -31,7 +17,8 @@ hd_status hd_cli_train(const hd_settings *given, const char **files, int count)
 	hd_status st;
 	hd_settings settings = {0};
 	hd_train_result result = {0};
-	HD_TRY(copy_settings(&settings, given));
+	/* a resumed run takes the recorded settings: training works on a copy */
+	HD_TRY(hd_settings_copy(&settings, given));
 	if (settings.dry_run) {
 		st = hd_train_dry_run(&settings);
 		goto done;

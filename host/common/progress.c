@@ -27,7 +27,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool bars_enabled = true;
 static bool bar_on_screen;
 
-static double now_s(void)
+double hd_now_s(void)
 {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
@@ -88,14 +88,14 @@ hd_progress *hd_progress_start(const char *label, const char *unit, int64_t tota
 	snprintf(p->label, sizeof p->label, "%s", label);
 	snprintf(p->unit, sizeof p->unit, "%s", unit);
 	p->total = total;
-	p->started_s = p->shown_s = now_s();
+	p->started_s = p->shown_s = hd_now_s();
 	return p;
 }
 
 /* "512/1200  183 unit/s  ETA 0:12  note" */
 static void describe(char *text, size_t bytes, const hd_progress *p, bool ended)
 {
-	double elapsed = now_s() - p->started_s;
+	double elapsed = hd_now_s() - p->started_s;
 	double rate = elapsed > 0 ? (double)p->done / elapsed : 0;
 	long left = ended || rate <= 0 ? (long)elapsed : (long)((double)(p->total - p->done) / rate + 0.5);
 	snprintf(text, bytes, "%lld/%lld  %.*f %s/s  %s %ld:%02ld%s%s", (long long)p->done, (long long)p->total,
@@ -134,7 +134,7 @@ void hd_progress_update(hd_progress *p, int64_t done, const char *note)
 	if (note)
 		snprintf(p->note, sizeof p->note, "%s", note);
 	bool bar = bars_enabled && on_terminal();
-	double now = now_s();
+	double now = hd_now_s();
 	if (now - p->shown_s >= (bar ? BAR_INTERVAL_S : LINE_INTERVAL_S)) {
 		p->shown_s = now;
 		if (bar) {

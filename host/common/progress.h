@@ -17,6 +17,9 @@ void hd_progress_enable(bool enabled);
 void hd_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void hd_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Seconds of a clock that only moves forward. */
+double hd_now_s(void);
+
 typedef struct hd_progress hd_progress;
 
 /* Starts a bar: "label  [#####     ] 512/1200  183 unit/s  ETA 0:12  note". One at a time. NULL on lack of memory is

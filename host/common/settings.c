@@ -85,6 +85,21 @@ void hd_settings_free(hd_settings *settings)
 	*settings = (hd_settings){0};
 }
 
+hd_status hd_settings_copy(hd_settings *out, const hd_settings *in)
+{
+	hd_status st = HD_OK;
+	*out = *in;
+	for (int i = 0; i < HD_SETTING_COUNT; i++)
+		if (hd_setting_table[i].kind == HD_KIND_TEXT || hd_setting_table[i].kind == HD_KIND_CHOICE)
+			*text_of(out, &hd_setting_table[i]) = NULL;
+	for (int i = 0; i < HD_SETTING_COUNT; i++)
+		if (hd_setting_table[i].kind == HD_KIND_TEXT || hd_setting_table[i].kind == HD_KIND_CHOICE)
+			HD_TRY(hd_strdup(text_of(out, &hd_setting_table[i]),
+			        *(char *const *)(const void *)((const char *)in + hd_setting_table[i].offset)));
+done:
+	return st;
+}
+
 /* ---- names ---- */
 
 /* Optimal string alignment distance (Damerau 1964: swaps count once), of names up to NAME_BYTES. */

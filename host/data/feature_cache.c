@@ -201,6 +201,14 @@ hd_status hd_recording_read(hd_iq *out, const char *path, bool all_rows)
 	return HD_OK;
 }
 
+bool hd_recording_exists(const char *path)
+{
+	char file[4096];
+	int64_t row;
+	split_row(file, &row, path);
+	return access(file, R_OK) == 0;
+}
+
 static bool recording_key(uint64_t *key, const char *path)
 {
 	char file[4096], text[4400];

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "host/common/file.h"
 #include "host/common/memory.h"
@@ -18,7 +17,6 @@
 #define BETA1 0.9
 #define BETA2 0.999
 #define ADAM_EPS 1e-8f
-#define DRY_RUN_STEPS 3
 
 static volatile int stop_requested;
 
@@ -26,13 +24,6 @@ static void request_stop(int signal_number)
 {
 	(void)signal_number;
 	stop_requested = 1;
-}
-
-static double now_s(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 void hd_train_result_free(hd_train_result *result)
@@ -43,7 +34,7 @@ void hd_train_result_free(hd_train_result *result)
 	*result = (hd_train_result){0};
 }
 
-static void close_trainer(hd_trainer *t)
+void hd_trainer_close(hd_trainer *t)
 {
 	hd_train_state_free(&t->state);
 	hd_batcher_close(&t->batcher);
@@ -270,7 +261,7 @@ static hd_status run_epoch(hd_trainer *t)
 {
 	hd_status st;
 	hd_metrics val = {0};
-	double started = now_s();
+	double started = hd_now_s();
 	HD_TRY(train_epoch(t));
 	double lr = (double)hyper_at(t, t->state.global_step - 1).lr;
 	double train_loss = t->state.sums[0] / t->state.sums[1];
@@ -286,7 +277,7 @@ static hd_status run_epoch(hd_trainer *t)
 		st = nonfinite(t, t->val, t->val_count < 4 ? t->val_count : 4, "val_loss");
 		goto done;
 	}
-	double seconds = now_s() - started;
+	double seconds = hd_now_s() - started;
 	hd_message("epoch %lld/%lld  train_loss %.4f  val_loss %.4f  val_median %.0f m  val_mae %.0f m  (centre %.0f "
 	           "m)  %.0f "
 	           "samples/s",
@@ -347,47 +338,6 @@ hd_status hd_train(hd_train_result *out, hd_settings *settings)
 done:
 	sigaction(SIGTERM, &old_term, NULL);
 	sigaction(SIGINT, &old_int, NULL);
-	close_trainer(&t);
-	return st;
-}
-
-hd_status hd_train_dry_run(hd_settings *settings)
-{
-	hd_status st;
-	hd_trainer t;
-	size_t parameter_bytes, activation_bytes;
-	int64_t parameters;
-	HD_TRY(open_trainer(&t, settings));
-	const hd_feature_cache *c = &t.dataset.cache;
-	HD_TRY(hd_model_footprint(
-	        t.backend, hd_model_get_config(t.model), &parameter_bytes, &activation_bytes, &parameters));
-	double features = (double)(c->S * c->C * c->M * c->T) * sizeof(uint16_t);
-	HD_TRY(hd_epoch_order(t.train, t.train_count, &t.dataset.samples, (uint64_t)settings->seed, 0));
-	double started = 0;
-	int64_t steps = t.steps_per_epoch < DRY_RUN_STEPS + 1 ? t.steps_per_epoch : DRY_RUN_STEPS + 1, timed = 0;
-	for (int64_t i = 0; i < steps; i++) {
-		/* the first step pays for cold caches */
-		if (i == 1 || steps == 1)
-			started = now_s();
-		hd_adamw_hyper hyper = hyper_at(&t, t.state.global_step);
-		t.state.step = i;
-		HD_TRY(train_step(&t, &hyper));
-		timed += i > 0 || steps == 1;
-	}
-	double step_s = timed && steps > 1 ? (now_s() - started) / (double)timed : NAN;
-	int64_t val_steps = (t.val_count + settings->batch_size - 1) / settings->batch_size;
-	double forward = step_s / 3 * (double)val_steps; /* backward is two thirds of a step */
-	double hours = (step_s * (double)t.steps_per_epoch + forward) * (double)settings->epochs / 3600;
-	printf("back end    %s, tier %s, %d threads\n", t.backend->name, t.backend->tier, t.backend->threads);
-	printf("model       ConvNeXt %s, %.2f M parameters\n", settings->backbone_size, (double)parameters / 1e6);
-	printf("memory      %.1f MB parameters and moments, %.1f MB activations, %.1f MB features\n",
-	        (double)parameter_bytes / 1e6, (double)activation_bytes / 1e6, features / 1e6);
-	printf("disk        %.1f MB features, %.1f MB checkpoints\n", features / 1e6,
-	        (double)parameters * 4 * (double)(settings->save_top_k + 1 + 3) / 1e6);
-	printf("steps       %lld per epoch of %lld samples\n", (long long)t.steps_per_epoch, (long long)t.train_count);
-	printf("time        %.3f s per step (measured), %.2f h for %lld epochs\n", step_s, hours,
-	        (long long)settings->epochs);
-done:
-	close_trainer(&t);
+	hd_trainer_close(&t);
 	return st;
 }

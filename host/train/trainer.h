@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the loop (train.c), its checkpoints (keep.c) and the dry run share. */
+/* What the loop (train.c), its checkpoints (keep.c) and the dry run (dry_run.c) share. */
 #ifndef HD_TRAIN_TRAINER_H
 #define HD_TRAIN_TRAINER_H
 
@@ -17,6 +17,8 @@ typedef struct hd_trainer {
 	int64_t steps_per_epoch;
 	hd_train_state state;
 } hd_trainer;
+
+void hd_trainer_close(hd_trainer *trainer);
 
 /* Writes last.safetensors with the whole state. */
 hd_status hd_keep_last(hd_trainer *t);

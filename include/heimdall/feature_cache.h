@@ -34,6 +34,9 @@ void hd_feature_cache_close(hd_feature_cache *cache); /* NULL-safe */
  */
 hd_status hd_recording_read(hd_iq *out, const char *path, bool all_rows);
 
+/* Whether the file of a recording, written as for hd_recording_read, is there. */
+bool hd_recording_exists(const char *path);
+
 /*
  * Mean and 1/standard deviation of every mel band over channels and frames of the first 512 valid training
  * samples in the order of their hashes; a band that varies less than 0.001 dB (an empty filter) gets rstd 0.

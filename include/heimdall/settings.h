@@ -40,6 +40,9 @@ typedef struct hd_settings {
 hd_status hd_settings_init(hd_settings *settings);
 void hd_settings_free(hd_settings *settings); /* NULL-safe; leaves zeroes */
 
+/* A copy that owns its texts, with the same `given`. */
+hd_status hd_settings_copy(hd_settings *out, const hd_settings *in);
+
 /*
  * Sets one key from text. origin ("configs/a.yaml:12", "--lr", "HEIMDALL_LR") goes in front of every error:
  * unknown key (with the nearest known one), trailing junk, out of range (with range and unit), not a choice.
