@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "host/common/file.h"
 #include "host/common/memory.h"
@@ -314,30 +315,50 @@ done:
 	return st;
 }
 
+/* Epochs until the last one, early stopping, or a signal. */
+static hd_status run_epochs(hd_trainer *t)
+{
+	hd_status st = HD_OK;
+	/* the first signal writes a checkpoint, a second one ends the program at once */
+	struct sigaction action = {.sa_handler = request_stop, .sa_flags = (int)SA_RESETHAND}, old_term, old_int;
+	stop_requested = 0;
+	sigaction(SIGTERM, &action, &old_term);
+	sigaction(SIGINT, &action, &old_int);
+	while (st == HD_OK && !t->state.finished)
+		st = run_epoch(t);
+	sigaction(SIGTERM, &old_term, NULL);
+	sigaction(SIGINT, &old_int, NULL);
+	return st;
+}
+
+/* A folder with somebody's checkpoints is written over all the same, but not in silence. */
+static hd_status open_folder(const hd_settings *s)
+{
+	char path[4096];
+	snprintf(path, sizeof path, "%s/last.safetensors", s->checkpoint_dir);
+	if (!s->resume_training && access(path, F_OK) == 0)
+		hd_warn("%s holds checkpoints of another run, which are replaced; --resume_training goes on with it",
+		        s->checkpoint_dir);
+	return hd_make_folders(s->checkpoint_dir);
+}
+
 hd_status hd_train(hd_train_result *out, hd_settings *settings)
 {
 	hd_status st;
 	hd_trainer t;
-	struct sigaction action = {.sa_handler = request_stop}, old_term, old_int;
 	*out = (hd_train_result){0};
-	stop_requested = 0;
-	sigaction(SIGTERM, &action, &old_term);
-	sigaction(SIGINT, &action, &old_int);
 	HD_TRY(open_trainer(&t, settings));
-	HD_TRY(hd_make_folders(settings->checkpoint_dir));
+	HD_TRY(open_folder(settings));
 	print_start(&t);
 	/* so that a run killed before its first checkpoint can be resumed too */
 	if (!settings->resume_training)
 		HD_TRY(hd_keep_last(&t));
-	while (!t.state.finished)
-		HD_TRY(run_epoch(&t));
+	HD_TRY(run_epochs(&t));
 	if (t.state.epoch < settings->epochs)
 		hd_message("stopped early: val_loss has not improved for %lld epochs, best in epoch %lld",
 		        (long long)t.state.bad_epochs, (long long)t.state.best_epoch + 1);
 	HD_TRY(finish(out, &t));
 done:
-	sigaction(SIGTERM, &old_term, NULL);
-	sigaction(SIGINT, &old_int, NULL);
 	hd_trainer_close(&t);
 	return st;
 }
