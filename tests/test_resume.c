@@ -13,7 +13,7 @@
 #include "heimdall/safetensors.h"
 
 #define PATH_BYTES 1024
-#define MOST_ATTEMPTS 30
+#define MOST_ATTEMPTS 12
 #define INTERRUPTED 4 /* exit code: a checkpoint was written */
 
 static char folder[256];

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "host/cli/cli.h"
 #include "host/common/memory.h"
@@ -28,7 +27,6 @@ static const command table[] = {
         {"synth", 'S', false, hd_cli_synth, "render synthetic recordings with known positions"},
         {"features", 'F', true, hd_cli_features, "mel levels of .npy recordings, as .npy and picture"},
 };
-#define SPIN_COUNT "20000"
 #define COMMAND_COUNT (sizeof table / sizeof *table)
 
 /* Named in the design, not in this version: said plainly rather than called unknown. */
@@ -103,22 +101,8 @@ done:
 	return st;
 }
 
-/*
- * libgomp reads its settings before main. Its threads spin for milliseconds between parallel regions, which costs
- * a factor of ten as soon as another process takes a core; a shorter spin costs nothing measurable on an idle
- * machine. So the program starts itself once more with one, unless the user chose a policy.
- */
-static void restart_with_short_spin(char **argv)
-{
-	if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY"))
-		return;
-	if (setenv("GOMP_SPINCOUNT", SPIN_COUNT, 1) == 0)
-		execv("/proc/self/exe", argv); /* on failure the run goes on as it is */
-}
-
 int main(int argc, char **argv)
 {
-	restart_with_short_spin(argv);
 	setlocale(LC_NUMERIC, "C");
 	const char *name = argc > 1 ? argv[1] : "--help";
 	if (!strcmp(name, "--version")) {
