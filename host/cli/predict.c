@@ -98,7 +98,7 @@ hd_status hd_cli_predict(const hd_settings *given, const char **files, int count
 	HD_TRY(fill_channels(&dataset, backend, files, count));
 	HD_TRY(hd_checkpoint_model(&model, &checkpoint, backend, 1, false));
 	HD_TRY(hd_batcher_open(&batcher, model, backend, &dataset));
-	HD_TRY(hd_evaluate(&metrics, &p, &batcher, &(const int32_t){0}, 1, NULL, NULL));
+	HD_TRY(hd_evaluate(&metrics, &p, &batcher, &(const int32_t){0}, 1, NULL, false));
 	printf("latitude %.6f longitude %.6f sigma_north_m %.1f sigma_east_m %.1f\n", p.predicted_latitude_deg,
 	        p.predicted_longitude_deg, p.sigma_north_m, p.sigma_east_m);
 	HD_TRY(hd_write_result(given->json,

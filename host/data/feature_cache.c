@@ -14,6 +14,7 @@
 #include "host/common/file.h"
 #include "host/common/memory.h"
 #include "host/common/progress.h"
+#include "host/common/stop.h"
 #include "kernels/half.h"
 
 #define CODE_VERSION 1 /* raise when the same settings give other features */
@@ -335,6 +336,10 @@ static hd_status compute_missing(hd_feature_cache *cache, store *s, job *jobs, s
 			if (jobs[i].ready)
 				HD_TRY(save(s, jobs[i].key, cache->db + jobs[i].to * slot));
 		HD_TRY(flush_index(s));
+		if (hd_stop_requested()) {
+			st = hd_fail(HD_E_INTERRUPTED, "interrupted; the features made so far are kept");
+			goto done;
+		}
 	}
 done:
 	hd_progress_end(bar);

@@ -7,6 +7,7 @@
 #include "host/common/file.h"
 #include "host/common/memory.h"
 #include "host/common/progress.h"
+#include "host/common/stop.h"
 
 static void decode(hd_prediction *p, const hd_dataset *d, int32_t sample, const float mu[2], const float sigma[2])
 {
@@ -27,7 +28,7 @@ static void decode(hd_prediction *p, const hd_dataset *d, int32_t sample, const 
 }
 
 hd_status hd_evaluate(hd_metrics *out, hd_prediction *predictions, hd_batcher *batcher, const int32_t *samples,
-        int64_t count, const char *label, const volatile int *stop)
+        int64_t count, const char *label, bool stoppable)
 {
 	hd_status st = HD_OK;
 	hd_backend *be = batcher->backend;
@@ -55,7 +56,7 @@ hd_status hd_evaluate(hd_metrics *out, hd_prediction *predictions, hd_batcher *b
 		for (int64_t i = 0; i < n; i++)
 			decode(&all[from + i], batcher->dataset, samples[from + i], mu + 2 * i, sigma + 2 * i);
 		hd_progress_update(bar, from + n, NULL);
-		if (stop && *stop) {
+		if (stoppable && hd_stop_requested()) {
 			st = hd_fail(HD_E_INTERRUPTED, "interrupted");
 			goto done;
 		}

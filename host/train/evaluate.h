@@ -8,10 +8,10 @@
 
 /*
  * Runs the model without dropout. predictions: room for count entries, or NULL. `label` names the progress bar,
- * NULL for none. *stop, where not NULL, ends early with HD_E_INTERRUPTED.
+ * NULL for none. With stoppable a signal (host/common/stop.h) ends it early with HD_E_INTERRUPTED.
  */
 hd_status hd_evaluate(hd_metrics *out, hd_prediction *predictions, hd_batcher *batcher, const int32_t *samples,
-        int64_t count, const char *label, const volatile int *stop);
+        int64_t count, const char *label, bool stoppable);
 
 /* One CSV row per prediction: session, emission, split, positions, error, sigmas. Atomic. */
 hd_status hd_predictions_write(

@@ -2,7 +2,6 @@
 #include "host/train/train.h"
 
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include "host/common/file.h"
 #include "host/common/memory.h"
 #include "host/common/progress.h"
+#include "host/common/stop.h"
 #include "host/train/evaluate.h"
 #include "host/train/schedule.h"
 #include "host/train/trainer.h"
@@ -18,14 +18,6 @@
 #define BETA1 0.9
 #define BETA2 0.999
 #define ADAM_EPS 1e-8f
-
-static volatile int stop_requested;
-
-static void request_stop(int signal_number)
-{
-	(void)signal_number;
-	stop_requested = 1;
-}
 
 void hd_train_result_free(hd_train_result *result)
 {
@@ -246,7 +238,7 @@ static hd_status train_epoch(hd_trainer *t)
 		snprintf(note, sizeof note, "loss %.4f", t->state.sums[0] / t->state.sums[1]);
 		int64_t done = t->state.step * N;
 		hd_progress_update(bar, done < t->train_count ? done : t->train_count, note);
-		if (stop_requested) {
+		if (hd_stop_requested()) {
 			st = interrupted(t);
 			goto done;
 		}
@@ -268,7 +260,7 @@ static hd_status run_epoch(hd_trainer *t)
 	double train_loss = t->state.sums[0] / t->state.sums[1];
 	val.loss = train_loss;
 	if (t->val_count) {
-		st = hd_evaluate(&val, NULL, &t->batcher, t->val, t->val_count, NULL, &stop_requested);
+		st = hd_evaluate(&val, NULL, &t->batcher, t->val, t->val_count, NULL, true);
 		if (st == HD_E_INTERRUPTED)
 			st = interrupted(t);
 		if (st != HD_OK)
@@ -307,27 +299,11 @@ static hd_status finish(hd_train_result *out, hd_trainer *t)
 	HD_TRY(hd_checkpoint_open(&best, out->checkpoint_path));
 	HD_TRY(hd_checkpoint_model(&model, &best, t->backend, (int)t->settings->batch_size, false));
 	HD_TRY(hd_batcher_open(&batcher, model, t->backend, &t->dataset));
-	HD_TRY(hd_evaluate(&out->metrics, NULL, &batcher, t->val, t->val_count, NULL, NULL));
+	HD_TRY(hd_evaluate(&out->metrics, NULL, &batcher, t->val, t->val_count, NULL, false));
 done:
 	hd_batcher_close(&batcher);
 	hd_model_free(model);
 	hd_checkpoint_close(&best);
-	return st;
-}
-
-/* Epochs until the last one, early stopping, or a signal. */
-static hd_status run_epochs(hd_trainer *t)
-{
-	hd_status st = HD_OK;
-	/* the first signal writes a checkpoint, a second one ends the program at once */
-	struct sigaction action = {.sa_handler = request_stop, .sa_flags = (int)SA_RESETHAND}, old_term, old_int;
-	stop_requested = 0;
-	sigaction(SIGTERM, &action, &old_term);
-	sigaction(SIGINT, &action, &old_int);
-	while (st == HD_OK && !t->state.finished)
-		st = run_epoch(t);
-	sigaction(SIGTERM, &old_term, NULL);
-	sigaction(SIGINT, &old_int, NULL);
 	return st;
 }
 
@@ -347,18 +323,21 @@ hd_status hd_train(hd_train_result *out, hd_settings *settings)
 	hd_status st;
 	hd_trainer t;
 	*out = (hd_train_result){0};
+	hd_stop_begin();
 	HD_TRY(open_trainer(&t, settings));
 	HD_TRY(open_folder(settings));
 	print_start(&t);
 	/* so that a run killed before its first checkpoint can be resumed too */
 	if (!settings->resume_training)
 		HD_TRY(hd_keep_last(&t));
-	HD_TRY(run_epochs(&t));
+	while (!t.state.finished)
+		HD_TRY(run_epoch(&t));
 	if (t.state.epoch < settings->epochs)
 		hd_message("stopped early: val_loss has not improved for %lld epochs, best in epoch %lld",
 		        (long long)t.state.bad_epochs, (long long)t.state.best_epoch + 1);
 	HD_TRY(finish(out, &t));
 done:
 	hd_trainer_close(&t);
+	hd_stop_end();
 	return st;
 }
