@@ -19,7 +19,8 @@ SANITIZE ?=
 JOBS := $(shell nproc)
 
 # ---- what has to be installed (Debian package names) ----
-DEPS_BUILD := gcc make pkg-config libc6-dev libfftw3-dev libdnnl-dev libjansson-dev libyaml-dev libcairo2-dev
+DEPS_BUILD := gcc make pkg-config libc6-dev libfftw3-dev libdnnl-dev libjansson-dev libyaml-dev libcairo2-dev \
+              libsoxr-dev libsqlite3-dev liblapacke-dev
 DEPS_TEST := libcriterion-dev
 DEPS_LINT := clang-format clang-tidy cppcheck shellcheck libomp-dev
 
@@ -43,7 +44,7 @@ WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes 
 CPPFLAGS := -Iinclude -I. -D_GNU_SOURCE
 CFLAGS := -std=gnu17 -O3 -g -fopenmp -fno-math-errno -fno-trapping-math -fPIC -ffp-contract=off $(WARN) $(SANITIZE)
 KERNEL_CFLAGS := $(CFLAGS) -ffp-contract=fast
-LIBS := $(shell pkg-config --libs fftw3f jansson yaml-0.1 cairo 2>/dev/null) -ldnnl -lm -ldl
+LIBS := $(shell pkg-config --libs fftw3f jansson yaml-0.1 cairo soxr sqlite3 lapacke 2>/dev/null) -ldnnl -lm -ldl
 LDFLAGS := -fopenmp $(SANITIZE)
 GIT_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
@@ -71,7 +72,7 @@ HEADERS := $(wildcard include/heimdall/*.h host/*/*.h kernels/*.h kernels/cpu/*.
 LIB := $(BUILD)/libheimdall.a
 BIN := $(BUILD)/heimdall
 
-.PHONY: all deps deps-test deps-lint quickstart test check bench lint format asan install clean help headers FORCE
+.PHONY: all deps deps-test deps-lint quickstart field test check bench lint format asan install clean help headers FORCE
 
 all: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN)
@@ -141,6 +142,10 @@ test: deps-test ## the quick tests
 check: deps-test ## the long tests: planted faults, interruption and resume
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(TEST_BIN) $(BUILD)/bench/oracle
 	BUILD=$(BUILD) tests/check.sh
+
+field: all ## field measurements, five-fold, beside simple methods; FIELD=folder; an hour on 2 cores
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/bench/baselines
+	BUILD=$(BUILD) bench/field.sh $(FIELD)
 
 bench: deps ## each operation: correct first, then its share of the measured ceiling
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/bench/ops

@@ -49,7 +49,7 @@ static hd_catalog read_text(const char *text)
 {
 	hd_catalog catalog;
 	write_text(text);
-	cr_assert_eq(hd_catalog_read_folder(&catalog, folder, true), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_catalog_read(&catalog, folder, true), HD_OK, "%s", hd_error_text());
 	return catalog;
 }
 
@@ -100,7 +100,7 @@ Test(catalog, approval_words)
 	}
 	hd_catalog c;
 	write_text("id,iq,latitude,longitude\n1,a,1,1\n");
-	cr_assert_eq(hd_catalog_read_folder(&c, folder, false), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_catalog_read(&c, folder, false), HD_OK, "%s", hd_error_text());
 	cr_expect_eq(c.recordings[0].skip, HD_SKIP_NOT_APPROVED, "no column approved, nothing assumed");
 	hd_catalog_free(&c);
 }
@@ -150,7 +150,7 @@ Test(catalog, files_that_are_no_catalogue)
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		hd_catalog c;
 		write_text(rows[i].text);
-		cr_expect_eq(hd_catalog_read_folder(&c, folder, true), HD_E_DATA, "row %zu", i);
+		cr_expect_eq(hd_catalog_read(&c, folder, true), HD_E_DATA, "row %zu", i);
 		cr_expect(strstr(hd_error_text(), rows[i].reason), "row %zu: '%s' does not say '%s'", i,
 		        hd_error_text(), rows[i].reason);
 		cr_expect(strstr(hd_error_text(), "manifest.csv"), "row %zu: '%s' does not name the file", i,
@@ -158,7 +158,7 @@ Test(catalog, files_that_are_no_catalogue)
 	}
 	unlink(file);
 	hd_catalog c;
-	cr_expect_eq(hd_catalog_read_folder(&c, folder, true), HD_E_DATA, "no manifest");
+	cr_expect_eq(hd_catalog_read(&c, folder, true), HD_E_DATA, "no manifest");
 }
 
 static hd_samples build(hd_catalog *catalog, const hd_sample_config *config)
@@ -279,7 +279,7 @@ static hd_catalog many(int count, int step, bool sources)
 	}
 	fclose(f);
 	hd_catalog c;
-	cr_assert_eq(hd_catalog_read_folder(&c, folder, true), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_catalog_read(&c, folder, true), HD_OK, "%s", hd_error_text());
 	return c;
 }
 

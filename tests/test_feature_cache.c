@@ -121,10 +121,11 @@ static opened open_with(const hd_feature_config *config, int channels)
 	char path[512];
 	const hd_sample_config sample_config = {.receivers = "auto"};
 	in_folder(path, "cache");
-	cr_assert_eq(hd_catalog_read_folder(&o.catalog, folder, true), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_catalog_read(&o.catalog, folder, true), HD_OK, "%s", hd_error_text());
 	cr_assert_eq(hd_samples_build(&o.samples, &o.catalog, &sample_config), HD_OK, "%s", hd_error_text());
-	cr_assert_eq(hd_feature_cache_open(&o.cache, path, config, channels, &o.catalog, &o.samples, backend, 2), HD_OK,
-	        "%s", hd_error_text());
+	cr_assert_eq(hd_feature_cache_open(
+	                     &o.cache, path, config, HD_RAW_AUTO, channels, &o.catalog, &o.samples, backend, 2),
+	        HD_OK, "%s", hd_error_text());
 	return o;
 }
 
@@ -143,12 +144,12 @@ static void transform(uint16_t db[SLOT], const char *name)
 	hd_features *plan;
 	float kept[SLOT];
 	in_folder(path, name);
-	cr_assert_eq(hd_recording_read(&iq, path, false), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_iq_read(&iq, NULL, path, HD_RAW_AUTO), HD_OK, "%s", hd_error_text());
 	cr_assert_eq(hd_features_create(&plan, backend, &small), HD_OK, "%s", hd_error_text());
 	int64_t T = hd_features_frame_count(&small, iq.samples);
 	float *all = malloc((size_t)(small.n_mels * T) * sizeof *all);
 	cr_assert_eq(hd_features_compute(plan, all, &iq), HD_OK, "%s", hd_error_text());
-	hd_features_fit_frames(kept, small.frames, all, T, small.n_mels, small.frame_mode);
+	hd_features_fit_frames(kept, all, T, &small);
 	for (int i = 0; i < SLOT; i++)
 		db[i] = hd_float_to_half(kept[i]);
 	free(all);
@@ -255,7 +256,7 @@ static void replace_three(void)
 static void expect_three(int channels, uint16_t want[3][SLOT], const char *what)
 {
 	opened o = open_with(&small, channels);
-	cr_assert(o.cache.S == 3 && o.cache.C == channels && o.cache.M == 16 && o.cache.T == 8);
+	cr_assert(o.cache.S == 3 && o.cache.C == channels && o.cache.H == 16 && o.cache.T == 8);
 	for (int64_t s = 0; s < 3; s++) {
 		cr_assert(o.cache.valid[s], "%s: sample %ld is not valid", what, (long)s);
 		for (int64_t c = 0; c < channels; c++)
@@ -404,7 +405,7 @@ Test(feature_cache, rows_are_named_by_number)
 	expect_recording(&o, 4, 0, "odd#1");
 	close_opened(&o);
 	in_folder(path, "rows.npy");
-	cr_assert_eq(hd_recording_read(&iq, path, true), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_iq_read(&iq, NULL, path, HD_RAW_AUTO), HD_OK, "%s", hd_error_text());
 	cr_assert_eq(iq.rows, 3);
 	hd_iq_free(&iq);
 }
@@ -415,14 +416,16 @@ Test(feature_cache, empty_filters_have_no_spread)
 {
 	uint16_t unused[3][SLOT];
 	hd_feature_config crowded = small; /* more bands than bins at the lower end */
-	float mean[64], rstd[64];
+	float mean[64], rstd[64], silence[64];
 	int empty = 0;
 	hd_features *plan;
 	crowded.n_mels = 64;
 	three_sessions(unused);
 	cr_assert_eq(hd_features_create(&plan, backend, &crowded), HD_OK, "%s", hd_error_text());
 	opened o = open_with(&crowded, 1);
-	cr_assert_eq(hd_feature_statistics(mean, rstd, &o.cache, &o.samples), HD_OK, "%s", hd_error_text());
+	hd_features_silence(silence, &crowded);
+	cr_assert_eq(
+	        hd_feature_statistics(mean, rstd, &o.cache, &o.samples, NULL, silence), HD_OK, "%s", hd_error_text());
 	for (int m = 0; m < 64; m++) {
 		cr_assert(isfinite(rstd[m]) && (rstd[m] > 0 || mean[m] == HD_DB_SILENCE), "band %d: mean %g, rstd %g",
 		        m, (double)mean[m], (double)rstd[m]);
@@ -465,6 +468,7 @@ Test(feature_statistics, of_the_first_training_samples_by_hash)
 	unsigned short state[3] = {1, 2, 3};
 	size_t usable = 0;
 	float mean[STAT_M], rstd[STAT_M];
+	static const float silence[STAT_M] = {-90, -90, -90}, offset[STAT_C] = {4, -4};
 	for (int s = 0; s < STAT_S; s++) {
 		list[s] =
 		        (hd_sample){.id = s, .key_hash = (uint32_t)jrand48(state), .split = s % 9 ? HD_TRAIN : HD_VAL};
@@ -480,9 +484,9 @@ Test(feature_statistics, of_the_first_training_samples_by_hash)
 	}
 	cr_assert(usable > STAT_USED, "%zu usable samples", usable);
 	qsort(by_hash, usable, sizeof(hd_sample *), compare_hashes);
-	hd_feature_cache cache = {.S = STAT_S, .C = STAT_C, .M = STAT_M, .T = STAT_T, .db = db, .valid = valid};
+	hd_feature_cache cache = {.S = STAT_S, .C = STAT_C, .H = STAT_M, .T = STAT_T, .db = db, .valid = valid};
 	hd_samples samples = {.samples = list, .count = STAT_S};
-	cr_assert_eq(hd_feature_statistics(mean, rstd, &cache, &samples), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_feature_statistics(mean, rstd, &cache, &samples, NULL, silence), HD_OK, "%s", hd_error_text());
 	for (int m = 0; m < 2; m++) {
 		double want_mean, want_std;
 		reference(&want_mean, &want_std, db, by_hash, m);
@@ -492,6 +496,67 @@ Test(feature_statistics, of_the_first_training_samples_by_hash)
 		        (double)rstd[m], 1 / want_std);
 	}
 	cr_assert(mean[2] == -90 && rstd[2] == 0, "still band: mean %g, rstd %g", (double)mean[2], (double)rstd[2]);
+	/* offsets that cancel leave the mean and widen the spread by theirs; silence does not move */
+	float moved_mean[STAT_M], moved_rstd[STAT_M];
+	cr_assert_eq(hd_feature_statistics(moved_mean, moved_rstd, &cache, &samples, offset, silence), HD_OK);
+	cr_assert(fabs((double)(moved_mean[0] - mean[0])) < 0.5 && moved_rstd[0] < 0.9f * rstd[0],
+	        "moved: mean %g against %g, rstd %g against %g", (double)moved_mean[0], (double)mean[0],
+	        (double)moved_rstd[0], (double)rstd[0]);
+	cr_assert(moved_mean[2] == -90 && moved_rstd[2] == 0, "silence moved to %g", (double)moved_mean[2]);
 	memset(valid, 0, sizeof valid);
-	cr_assert_eq(hd_feature_statistics(mean, rstd, &cache, &samples), HD_E_DATA, "statistics of no sample at all");
+	cr_assert_eq(hd_feature_statistics(mean, rstd, &cache, &samples, NULL, silence), HD_E_DATA,
+	        "statistics of no sample at all");
+}
+
+Test(feature_statistics, offsets_are_the_channels_differences)
+{
+	enum { S = 4, C = 3, SLOT_SIZE = 6 };
+	static const float levels[C] = {-50, -70, 0};
+	uint16_t db[S * C * SLOT_SIZE];
+	bool heard[S * C], valid[S] = {true, true, true, true};
+	hd_sample list[S] = {{.split = HD_TRAIN}, {.split = HD_TRAIN}, {.split = HD_TRAIN}, {.split = HD_TEST}};
+	float offset[C];
+	for (int i = 0; i < S * C * SLOT_SIZE; i++) {
+		int c = i / SLOT_SIZE % C, sample = i / SLOT_SIZE / C;
+		/* the third channel is never heard, the second not in sample 0, and the test sample is another level */
+		heard[i / SLOT_SIZE] = c < 2 && !(c == 1 && sample == 0);
+		db[i] = hd_float_to_half(heard[i / SLOT_SIZE] ? levels[c] + (sample == 3 ? 20.0f : 0) : HD_DB_SILENCE);
+	}
+	hd_feature_cache cache = {.S = S, .C = C, .H = 3, .T = 2, .db = db, .heard = heard, .valid = valid};
+	hd_samples samples = {.samples = list, .count = S};
+	cr_assert_eq(hd_feature_offsets(offset, &cache, &samples), HD_OK);
+	cr_assert(offset[0] == 10 && offset[1] == -10 && offset[2] == 0, "%g %g %g", (double)offset[0],
+	        (double)offset[1], (double)offset[2]);
+}
+
+/* ---- recordings that exist as features alone ---- */
+
+Test(feature_cache, rendered_features_are_found_by_their_version)
+{
+	char path[512], manifest[512];
+	float iq[2 * 400];
+	uint16_t want[SLOT];
+	hd_feature_sink *sink;
+	for (int i = 0; i < 800; i++)
+		iq[i] = 0.1f * sinf((float)(i * i));
+	in_folder(path, "cache");
+	in_folder(manifest, "manifest.csv");
+	FILE *f = fopen(manifest, "w");
+	cr_assert(f, "%s", manifest);
+	fprintf(f, "session,receiver,iq,version,latitude,longitude\na,1,x/1.npy,v7,48,11\nb,1,x/1.npy,v8,48,11\n");
+	cr_assert_eq(fclose(f), 0);
+	cr_assert_eq(hd_feature_sink_open(&sink, path, &small, backend, 1), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_feature_sink_put(sink, 0, "x/1.npy", "v7", iq, 400), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_feature_sink_flush(sink), HD_OK, "%s", hd_error_text());
+	hd_feature_sink_close(sink);
+	const int64_t shape[1] = {400};
+	in_folder(path, "same.npy");
+	cr_assert_eq(hd_npy_write(path, "<c8", shape, 1, iq, sizeof iq), HD_OK, "%s", hd_error_text());
+	transform(want, "same.npy");
+	opened o = open_with(&small, 1);
+	cr_assert(o.cache.valid[0] && !o.cache.valid[1], "valid: %d %d", o.cache.valid[0], o.cache.valid[1]);
+	expect_slot(&o, 0, 0, want, "rendered");
+	cr_assert_eq(o.catalog.recordings[1].skip, HD_SKIP_MISSING_FILE, "version v8: %s",
+	        hd_skip_text(o.catalog.recordings[1].skip));
+	close_opened(&o);
 }

@@ -300,31 +300,82 @@ Test(features, impossible_settings_are_refused)
 
 /* ---- kept frames ---- */
 
+static hd_feature_config kept(int frames, int n_mels, hd_frame_mode mode)
+{
+	return (hd_feature_config){.frames = frames, .n_mels = n_mels, .frame_mode = mode, .windows = 1};
+}
+
 Test(features, middle_frames_are_taken)
 {
-	static const hd_frame_mode modes[] = {HD_FRAMES_CENTER, HD_FRAMES_RANDOM};
 	float db[2 * 11], out[2 * 4];
 	for (int i = 0; i < 22; i++)
 		db[i] = (float)i;
-	for (size_t k = 0; k < 2; k++) {
-		hd_features_fit_frames(out, 4, db, 11, 2, modes[k]);
-		for (int i = 0; i < 8; i++) {
-			int want = i / 4 * 11 + 3 + i % 4;
-			cr_assert_eq(out[i], (float)want, "mode %d, [%d]: got %g, want %d", (int)modes[k], i,
-			        (double)out[i], want);
-		}
+	hd_feature_config c = kept(4, 2, HD_FRAMES_CENTER);
+	hd_features_fit_frames(out, db, 11, &c);
+	for (int i = 0; i < 8; i++) {
+		int want = i / 4 * 11 + 3 + i % 4;
+		cr_assert_eq(out[i], (float)want, "[%d]: got %g, want %d", i, (double)out[i], want);
 	}
-	hd_features_fit_frames(out, 4, db, 4, 2, HD_FRAMES_CENTER);
+	hd_features_fit_frames(out, db, 4, &c);
 	cr_assert_arr_eq(out, db, sizeof out, "as many frames as wanted stay as they are");
+	c = kept(1, 2, HD_FRAMES_RANDOM); /* keeps four */
+	hd_features_fit_frames(out, db, 11, &c);
+	cr_assert(out[0] == 3 && out[3] == 6 && out[4] == 14, "random: from %g to %g, %g", (double)out[0],
+	        (double)out[3], (double)out[4]);
+}
+
+/* The centre of a window with margins is what there is without them. */
+Test(features, margins_lie_on_both_sides)
+{
+	for (int T = 1; T < 24; T++) {
+		float db[24], plain[4], wide[10];
+		for (int t = 0; t < T; t++)
+			db[t] = (float)t;
+		hd_feature_config c = kept(4, 1, HD_FRAMES_CENTER);
+		hd_features_fit_frames(plain, db, T, &c);
+		c.margin = 3;
+		cr_assert_eq(hd_features_kept_frames(&c), 10);
+		hd_features_fit_frames(wide, db, T, &c);
+		cr_assert_arr_eq(wide + 3, plain, sizeof plain, "%d frames: %g .. against %g ..", T, (double)wide[3],
+		        (double)plain[0]);
+		for (int i = 1; i < 10; i++)
+			cr_assert(fabs((double)wide[i] - (double)wide[i - 1]) == (T > 1),
+			        "%d frames, [%d] and before: %g, %g", T, i, (double)wide[i], (double)wide[i - 1]);
+	}
+}
+
+Test(features, windows_are_spread_over_the_recording)
+{
+	float db[2 * 40], out[2 * 3 * 6];
+	for (int i = 0; i < 80; i++)
+		db[i] = (float)i;
+	hd_feature_config c = kept(4, 2, HD_FRAMES_WINDOWS);
+	c.windows = 3;
+	c.margin = 1;
+	cr_assert_eq(hd_features_windows(&c), 3);
+	cr_assert_eq(hd_features_window_frames(&c), 6);
+	cr_assert_eq(hd_features_kept_frames(&c), 18);
+	hd_features_fit_frames(out, db, 40, &c);
+	static const int starts[] = {0, 17, 34};
+	for (int i = 0; i < 36; i++) {
+		int want = i / 18 * 40 + starts[i % 18 / 6] + i % 6;
+		cr_assert_eq(out[i], (float)want, "[%d]: got %g, want %d", i, (double)out[i], want);
+	}
+	/* a recording shorter than one window gives the same reflected one three times */
+	hd_features_fit_frames(out, db, 3, &c);
+	cr_assert(!memcmp(out, out + 6, 6 * sizeof *out) && !memcmp(out, out + 12, 6 * sizeof *out));
+	cr_assert(out[0] == 1 && out[1] == 0 && out[3] == 2 && out[4] == 1, "reflected: %g %g %g %g %g %g",
+	        (double)out[0], (double)out[1], (double)out[2], (double)out[3], (double)out[4], (double)out[5]);
 }
 
 Test(features, mean_keeps_power)
 {
 	enum { M = 3, T = 70, W = 7, UNEVEN = 32 };
 	float db[M * T], out[M * UNEVEN];
+	hd_feature_config even = kept(W, M, HD_FRAMES_MEAN), uneven = kept(UNEVEN, M, HD_FRAMES_MEAN);
 	for (int i = 0; i < M * T; i++)
 		db[i] = -60 + 50 * sinf((float)(i * i));
-	hd_features_fit_frames(out, W, db, T, M, HD_FRAMES_MEAN);
+	hd_features_fit_frames(out, db, T, &even);
 	for (int m = 0; m < M; m++) {
 		for (int w = 0; w < W; w++) {
 			double sum = 0;
@@ -338,7 +389,7 @@ Test(features, mean_keeps_power)
 	for (int t = 0; t < T; t++) {
 		for (int i = 0; i < M * T; i++)
 			db[i] = i % T == t ? 0.0f : -300.0f;
-		hd_features_fit_frames(out, UNEVEN, db, T, M, HD_FRAMES_MEAN);
+		hd_features_fit_frames(out, db, T, &uneven);
 		int heard = 0;
 		for (int w = 0; w < UNEVEN; w++)
 			heard += out[w] > -10;
@@ -346,26 +397,29 @@ Test(features, mean_keeps_power)
 	}
 	for (int i = 0; i < M * T; i++)
 		db[i] = -42.5f;
-	hd_features_fit_frames(out, UNEVEN, db, T, M, HD_FRAMES_MEAN);
+	hd_features_fit_frames(out, db, T, &uneven);
 	for (int i = 0; i < M * UNEVEN; i++)
 		cr_assert(fabs((double)out[i] + 42.5) <= 1e-4, "[%d]: got %g dB, want -42.5", i, (double)out[i]);
 }
 
+/* The recording stands in the middle, mirrored at both ends. */
 Test(features, short_recordings_are_reflected)
 {
 	enum { W = 32 };
-	static const int five[8] = {0, 1, 2, 3, 4, 3, 2, 1};
-	static const hd_frame_mode modes[] = {HD_FRAMES_CENTER, HD_FRAMES_RANDOM, HD_FRAMES_MEAN};
+	static const hd_frame_mode modes[] = {HD_FRAMES_CENTER, HD_FRAMES_WINDOWS, HD_FRAMES_MEAN};
 	float db[10], out[2 * W];
 	for (int i = 0; i < 10; i++)
 		db[i] = (float)(-10 * i);
 	for (size_t k = 0; k < 3; k++) {
-		hd_features_fit_frames(out, W, db, 5, 2, modes[k]);
-		for (int i = 0; i < 2 * W; i++)
-			cr_assert_eq(out[i], db[i / W * 5 + five[i % W % 8]],
-			        "5 frames, mode %d, [%d]: got %g, want %g", (int)modes[k], i, (double)out[i],
-			        (double)db[i / W * 5 + five[i % W % 8]]);
-		hd_features_fit_frames(out, W, db, 1, 2, modes[k]);
+		hd_feature_config c = kept(W, 2, modes[k]);
+		hd_features_fit_frames(out, db, 5, &c);
+		for (int i = 0; i < 2 * W; i++) {
+			static const int five[8] = {0, 1, 2, 3, 4, 3, 2, 1};
+			int want = i / W * 5 + five[(i % W - 13 + 2 * W) % 8];
+			cr_assert_eq(out[i], db[want], "5 frames, mode %d, [%d]: got %g, want %g", (int)modes[k], i,
+			        (double)out[i], (double)db[want]);
+		}
+		hd_features_fit_frames(out, db, 1, &c);
 		for (int i = 0; i < 2 * W; i++)
 			cr_assert_eq(out[i], db[i / W], "1 frame, mode %d, [%d]: got %g, want %g", (int)modes[k], i,
 			        (double)out[i], (double)db[i / W]);
@@ -376,8 +430,94 @@ Test(features, mode_random_keeps_four_inputs)
 {
 	hd_feature_config config = {.frames = 32, .frame_mode = HD_FRAMES_RANDOM};
 	cr_assert_eq(hd_features_kept_frames(&config), 128);
+	config.margin = 5;
+	cr_assert_eq(hd_features_kept_frames(&config), 138);
 	config.frame_mode = HD_FRAMES_CENTER;
-	cr_assert_eq(hd_features_kept_frames(&config), 32);
+	cr_assert_eq(hd_features_kept_frames(&config), 42);
 	config.frame_mode = HD_FRAMES_MEAN;
 	cr_assert_eq(hd_features_kept_frames(&config), 32);
+}
+
+/* ---- cepstrum ---- */
+
+/* Against the definition in double; the error of a sum of M float products is at most M eps sum |terms|. */
+Test(features, mfcc_is_the_orthonormal_dct)
+{
+	enum { M = 40, T = 7, K = 13, H = 32 };
+	float db[M * T], out[H * T], silence[H];
+	hd_feature_config c = {.n_mels = M, .frames = 32, .kind = HD_FEATURE_MFCC, .n_mfcc = K};
+	for (int i = 0; i < M * T; i++)
+		db[i] = -60 + 30 * sinf((float)(i * i));
+	cr_assert_eq(hd_features_height(&c), H);
+	hd_features_mfcc(out, db, T, &c);
+	for (int k = 0; k < H; k++) {
+		for (int t = 0; t < T; t++) {
+			double want = 0, size = 0;
+			for (int m = 0; k < K && m < M; m++) {
+				double term = sqrt((k ? 2.0 : 1.0) / M) * cos(M_PI * k * (m + 0.5) / M) *
+				              (double)db[m * T + t];
+				want += term;
+				size += fabs(term);
+			}
+			cr_assert(fabs((double)out[k * T + t] - want) <= M * 0x1p-23 * size,
+			        "[%d][%d]: got %g, want %g", k, t, (double)out[k * T + t], want);
+		}
+	}
+	/* a silent recording gives the silence */
+	for (int i = 0; i < M * T; i++)
+		db[i] = HD_DB_SILENCE;
+	hd_features_mfcc(out, db, T, &c);
+	hd_features_silence(silence, &c);
+	for (int i = 0; i < H * T; i++)
+		cr_assert(fabs((double)out[i] - (double)silence[i / T]) <= 1e-3, "[%d]: %g, silence %g", i,
+		        (double)out[i], (double)silence[i / T]);
+	c.n_mfcc = 32;
+	cr_assert_eq(hd_features_height(&c), 32);
+	c.n_mfcc = 33;
+	cr_assert_eq(hd_features_height(&c), 64);
+}
+
+/* ---- resampling ---- */
+
+/* A complex tone keeps its level and frequency, in every format. */
+Test(features, resampling_keeps_levels)
+{
+	enum { N = 12001, PROBE = 2000 };
+	static const double rates[] = {12001, 48000, 8000.5};
+	static const hd_dtype dtypes[] = {HD_I16, HD_F32, HD_F64, HD_I8, HD_U8};
+	for (size_t d = 0; d < sizeof dtypes / sizeof *dtypes; d++) {
+		hd_iq iq = {.rows = 2, .samples = N, .dtype = dtypes[d], .scale = 1};
+		iq.data = malloc((size_t)(2 * 2 * N) * sizeof(double));
+		iq.scale = dtypes[d] == HD_I16  ? 1.0f / 32768
+		           : dtypes[d] == HD_I8 ? 1.0f / 128
+		           : dtypes[d] == HD_U8 ? 1.0f / 127.5f
+		                                : 1;
+		for (int i = 0; i < 4 * N; i++) {
+			double v = 0.5 * cos(2 * M_PI * 700.0 / 12001 * (i / 2 % N) - (i % 2 ? M_PI / 2 : 0));
+			if (dtypes[d] == HD_I16)
+				((int16_t *)iq.data)[i] = (int16_t)lround(v * 32768);
+			else if (dtypes[d] == HD_I8)
+				((int8_t *)iq.data)[i] = (int8_t)lround(v * 128);
+			else if (dtypes[d] == HD_U8)
+				((uint8_t *)iq.data)[i] = (uint8_t)lround(v * 127.5 + 127.5);
+			else if (dtypes[d] == HD_F32)
+				((float *)iq.data)[i] = (float)v;
+			else
+				((double *)iq.data)[i] = v;
+		}
+		double to = rates[d % 3] == 12001 ? 96000 : rates[d % 3];
+		cr_assert_eq(hd_iq_resample(&iq, 12001, to), HD_OK, "%s", hd_error_text());
+		cr_assert(iq.rows == 2 && iq.dtype == HD_F32 && llabs(iq.samples - (int64_t)ceil(N * to / 12001)) <= 1,
+		        "%ld samples at %g Hz", (long)iq.samples, to);
+		const float *x = (const float *)iq.data + 2 * iq.samples;
+		double coarse = dtypes[d] == HD_I8 || dtypes[d] == HD_U8 ? 0.01 : 2e-4;
+		for (int64_t i = PROBE; i < iq.samples - PROBE; i++) {
+			double phase = 2 * M_PI * 700.0 / to * (double)i;
+			cr_assert(hypot((double)x[2 * i] - 0.5 * cos(phase), (double)x[2 * i + 1] - 0.5 * sin(phase)) <
+			                  coarse,
+			        "dtype %d, sample %ld: %g %g, want %g %g", (int)dtypes[d], (long)i, (double)x[2 * i],
+			        (double)x[2 * i + 1], 0.5 * cos(phase), 0.5 * sin(phase));
+		}
+		hd_iq_free(&iq);
+	}
 }

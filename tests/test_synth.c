@@ -299,7 +299,7 @@ Test(synth, every_dtype_stores_the_same_signal, .init = make_folder, .fini = rem
 		hd_iq iq;
 		cr_assert_eq(try_render("kind", 1, SAMPLES, 1, dtypes[k], &s), HD_OK, "%s", hd_error_text());
 		snprintf(path, sizeof path, "%s/kind/sessions/s000001/websdr_1.npy", folder);
-		cr_assert_eq(hd_iq_read_npy(&iq, path), HD_OK, "%s", hd_error_text());
+		cr_assert_eq(hd_iq_read(&iq, NULL, path, HD_RAW_AUTO), HD_OK, "%s", hd_error_text());
 		cr_assert(iq.rows == 1 && iq.samples == SAMPLES && iq.dtype == dtypes[k],
 		        "dtype %d: read %ld rows of %ld, dtype %d", dtypes[k], (long)iq.rows, (long)iq.samples,
 		        iq.dtype);

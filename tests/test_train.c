@@ -1,60 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Metrics, schedule and order as pure functions; the program's own words where training or its input goes wrong. */
-#include <criterion/criterion.h>
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "heimdall/iq.h"
 #include "host/train/batch.h"
 #include "host/train/metrics.h"
 #include "host/train/schedule.h"
-
-#define TEXT_BYTES 65536
-
-static char folder[256];
-static char text[TEXT_BYTES]; /* stdout and stderr of the last command */
-
-/* Runs "heimdall ARGUMENTS" in a shell with the data folder as $D; exit code. */
-static int heimdall(const char *arguments)
-{
-	char command[2048];
-	const char *build = getenv("BUILD");
-	snprintf(command, sizeof command, "D='%s'; '%s/heimdall' %s 2>&1", folder, build ? build : "build", arguments);
-	FILE *pipe = popen(command, "r");
-	cr_assert_not_null(pipe);
-	size_t used = fread(text, 1, sizeof text - 1, pipe);
-	text[used] = 0;
-	int status = pclose(pipe);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static void expect_text(const char *words)
-{
-	cr_assert_not_null(strstr(text, words), "no '%s' in:\n%s", words, text);
-}
+#include "tests/program.h"
 
 static void make_data(void)
 {
-	snprintf(folder, sizeof folder, "%s/heimdall-train.XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-	cr_assert_not_null(mkdtemp(folder));
-	int code = heimdall("synth --out $D/data --sessions 30 --sample_rate 48000 --samples 3968");
-	cr_assert_eq(code, 0, "%s", text);
-}
-
-static void remove_data(void)
-{
-	char command[512];
-	snprintf(command, sizeof command, "rm -rf '%s'", folder);
-	cr_assert_eq(system(command), 0);
+	make_folder();
+	cr_assert_eq(heimdall("synth --out $D/data --sessions 30 --sample_rate 48000 --samples 3968"), 0, "%s", text);
 }
 
 #define SMALL                                                                                                          \
 	" --data_dir $D/data --checkpoint_dir $D/ck --sample_rate 48000 --n_fft 512 --hop_length 128 --batch_size 8 "  \
-	"--epochs 1 --warmup_epochs 0 "
+	"--epochs 1 --warmup_epochs 0 --receivers all "
 
 Test(metrics, quantiles_are_numpys)
 {
@@ -202,7 +164,7 @@ Test(program, exit_codes)
 	expect_text("learning_rate");
 	cr_assert_eq(heimdall("train --validation_split 0.6 --test_split 0.5"), 2);
 	cr_assert_eq(heimdall("train --data_dir $D/nowhere"), 3);
-	expect_text("manifest.csv");
+	expect_text("no such catalogue");
 	cr_assert_eq(heimdall("train --data_dir $D/data --accelerator gpu --sample_rate 48000"), 1);
 	expect_text("no CUDA back end");
 	cr_assert_eq(heimdall("train --data_dir $D/data"), 3); /* recorded at 48 kHz, not at the default rate */

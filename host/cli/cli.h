@@ -9,6 +9,7 @@ hd_status hd_cli_train(const hd_settings *settings, const char **files, int coun
 hd_status hd_cli_eval(const hd_settings *settings, const char **files, int count);
 hd_status hd_cli_predict(const hd_settings *settings, const char **files, int count);
 hd_status hd_cli_synth(const hd_settings *settings, const char **files, int count);
+hd_status hd_cli_catalog(const hd_settings *settings, const char **files, int count);
 hd_status hd_cli_features(const hd_settings *settings, const char **files, int count);
 
 #endif

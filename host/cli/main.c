@@ -20,18 +20,19 @@ typedef struct command {
 } command;
 
 static const command table[] = {
-        {"train", 'T', false, hd_cli_train, "train a localisation model on a folder of recordings"},
+        {"train", 'T', false, hd_cli_train, "train a localisation model on a catalogue of recordings"},
         {"eval", 'E', false, hd_cli_eval, "error in metres of a checkpoint on a split of the data"},
         {"predict", 'P', true, hd_cli_predict,
-                "position and sigma for recordings: one .npy per receiver, in channel order"},
+                "position and sigma for recordings: one file per receiver, in channel order"},
         {"synth", 'S', false, hd_cli_synth, "render synthetic recordings with known positions"},
-        {"features", 'F', true, hd_cli_features, "mel levels of .npy recordings, as .npy and picture"},
+        {"features", 'F', true, hd_cli_features, "mel levels of recordings, as .npy and picture"},
+        {"catalog", 'C', true, hd_cli_catalog, "show, export or check a catalogue of recordings"},
 };
 #define COMMAND_COUNT (sizeof table / sizeof *table)
 
 /* Named in the design, not in this version: said plainly rather than called unknown. */
 static const char *const later[] = {
-        "grid", "export", "publish", "compare", "report", "reproduce", "runs", "track", "catalog", "import", "doctor"};
+        "grid", "export", "publish", "compare", "report", "reproduce", "runs", "track", "import", "doctor"};
 
 static void usage(FILE *to)
 {

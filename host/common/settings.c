@@ -295,8 +295,14 @@ int hd_settings_choice(const char *key, const char *value)
 	                                                     : choice_position(hd_setting_table[index].choices, value);
 }
 
-hd_status hd_settings_check(const hd_settings *s)
+hd_status hd_settings_check(hd_settings *s)
 {
+	if (s->resample > 0) {
+		if (s->given[HD_SET_sample_rate] && s->sample_rate != s->resample)
+			return hd_fail(HD_E_USAGE, "resample %g Hz and sample_rate %g Hz: give one of them",
+			        s->resample, s->sample_rate);
+		s->sample_rate = s->resample;
+	}
 	double top = s->f_max > 0 ? s->f_max : s->sample_rate / 2;
 	if (s->validation_split + s->test_split >= 1)
 		return hd_fail(HD_E_USAGE, "validation_split %g and test_split %g leave nothing to train on",
@@ -308,6 +314,14 @@ hd_status hd_settings_check(const hd_settings *s)
 	if (s->hop_length > s->n_fft)
 		return hd_fail(HD_E_USAGE, "hop_length %lld is longer than n_fft %lld: samples would be skipped",
 		        (long long)s->hop_length, (long long)s->n_fft);
+	if (s->scale_min > s->scale_max)
+		return hd_fail(HD_E_USAGE, "scale_min %g is above scale_max %g", s->scale_min, s->scale_max);
+	if (!strcmp(s->feature, "mfcc") && s->n_mfcc > s->n_mels)
+		return hd_fail(
+		        HD_E_USAGE, "n_mfcc %lld is more than n_mels %lld", (long long)s->n_mfcc, (long long)s->n_mels);
+	if (!strcmp(s->feature, "mfcc") && (s->level_jitter > 0 || s->gain_offsets))
+		return hd_fail(HD_E_USAGE, "%s moves levels and works with feature mel, not mfcc",
+		        s->gain_offsets ? "gain_offsets" : "level_jitter");
 	if (s->n_fft % 2)
 		return hd_fail(HD_E_USAGE, "n_fft %lld must be even", (long long)s->n_fft);
 	if (s->voice_share + s->tone_share > 1)
@@ -346,7 +360,7 @@ hd_status hd_settings_read_environment(hd_settings *settings)
 static const struct {
 	char letter;
 	const char *name;
-} commands[] = {{'T', "train"}, {'E', "eval"}, {'P', "predict"}, {'S', "synth"}, {'F', "features"}};
+} commands[] = {{'T', "train"}, {'E', "eval"}, {'P', "predict"}, {'S', "synth"}, {'F', "features"}, {'C', "catalog"}};
 
 static hd_status wrong_command(const hd_setting *row, const char *flag, char command)
 {
@@ -593,17 +607,35 @@ hd_status hd_settings_dump(const hd_settings *settings, char **out_yaml)
 	return fclose(to) == 0 ? HD_OK : hd_fail(HD_E_MEMORY, "out of host memory for the settings");
 }
 
-hd_status hd_settings_inherit(hd_settings *settings, const hd_settings *recorded, char **out_differences)
+static const char *text_at(const hd_settings *s, const hd_setting *row, char *buffer, size_t bytes)
+{
+	if (row->kind == HD_KIND_TEXT || row->kind == HD_KIND_CHOICE)
+		return *(char *const *)(const void *)((const char *)s + row->offset);
+	value_text(buffer, bytes, s, row);
+	return buffer;
+}
+
+static bool of_model(const hd_setting *row)
+{
+	static const char *const keys[] = {"sample_rate", "resample", "shift_max"};
+	bool found = !strcmp(row->group, "features") || !strcmp(row->group, "model");
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+		found = found || !strcmp(row->key, keys[i]);
+	return found;
+}
+
+static hd_status inherit(hd_settings *settings, const hd_settings *recorded, bool (*wanted)(const hd_setting *row),
+        char **out_differences)
 {
 	hd_status st = HD_OK;
 	char *list = NULL;
 	*out_differences = NULL;
 	for (int i = 0; i < HD_SETTING_COUNT; i++) {
 		const hd_setting *row = &hd_setting_table[i];
-		char mine[1024], theirs[1024];
-		value_text(mine, sizeof mine, settings, row);
-		value_text(theirs, sizeof theirs, recorded, row);
-		if (!strcmp(mine, theirs))
+		char mine_text[64], their_text[64];
+		const char *mine = text_at(settings, row, mine_text, sizeof mine_text),
+		           *theirs = text_at(recorded, row, their_text, sizeof their_text);
+		if (!strcmp(mine, theirs) || (wanted && !wanted(row)))
 			continue;
 		if (!settings->given[i]) {
 			HD_TRY(hd_settings_set(settings, row->key, theirs, "checkpoint"));
@@ -621,4 +653,14 @@ hd_status hd_settings_inherit(hd_settings *settings, const hd_settings *recorded
 done:
 	free(list);
 	return st;
+}
+
+hd_status hd_settings_inherit(hd_settings *settings, const hd_settings *recorded, char **out_differences)
+{
+	return inherit(settings, recorded, NULL, out_differences);
+}
+
+hd_status hd_settings_inherit_model(hd_settings *settings, const hd_settings *recorded, char **out_differences)
+{
+	return inherit(settings, recorded, of_model, out_differences);
 }

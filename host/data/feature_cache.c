@@ -2,31 +2,22 @@
 #include "heimdall/feature_cache.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "host/common/file.h"
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/common/stop.h"
+#include "host/data/extract.h"
+#include "host/data/feature_store.h"
 #include "kernels/half.h"
 
-#define CODE_VERSION 1 /* raise when the same settings give other features */
-#define FLUSH_RECORDINGS 512
+#define BLOCK_RECORDINGS 512
 #define STATISTICS_SAMPLES 512
 #define SMALLEST_STD_DB 1e-3
-
-typedef struct entry {
-	uint64_t key;
-	uint32_t checksum;
-	int64_t slot;
-} entry;
 
 /* One recording to put into the cache: where it belongs and how it went. */
 typedef struct job {
@@ -36,253 +27,73 @@ typedef struct job {
 	bool ready;
 } job;
 
-typedef struct store {
-	char *folder, *index_path;
-	int fd;
-	entry *entries; /* the first `sorted` by key, new ones behind them */
-	size_t count, sorted, capacity;
-	int64_t next_slot;
-	size_t slot_bytes;
-} store;
-
-static uint64_t hash64(const char *text)
+/* A recording named by its version is the same wherever its catalogue lies; the path within tells receivers apart. */
+static uint64_t version_key(const char *within, const char *version)
 {
-	size_t n = strlen(text);
-	return (uint64_t)hd_hash32(text, n, 0x5bd1e995u) << 32 | hd_hash32(text, n, 0);
+	char text[4400];
+	snprintf(text, sizeof text, "%s version %s", within, version);
+	return hd_feature_key(text);
 }
 
-static int by_key(const void *a, const void *b)
-{
-	const entry *x = a, *y = b;
-	return (x->key > y->key) - (x->key < y->key);
-}
-
-static void close_store(store *s)
-{
-	if (s->fd >= 0)
-		close(s->fd);
-	free(s->entries);
-	free(s->index_path);
-	free(s->folder);
-}
-
-static void read_index(store *s)
-{
-	FILE *file = fopen(s->index_path, "r");
-	entry e;
-	struct stat info;
-	if (!file)
-		return;
-	int64_t slots = fstat(s->fd, &info) == 0 ? info.st_size / (int64_t)s->slot_bytes : 0;
-	while (fscanf(file, "%" SCNd64 " %" SCNx64 " %" SCNx32 "\n", &e.slot, &e.key, &e.checksum) == 3) {
-		if (e.slot < 0 || e.slot >= slots ||
-		        hd_grow(&s->entries, &s->capacity, s->count + 1, sizeof e) != HD_OK)
-			continue;
-		s->entries[s->count++] = e;
-		s->next_slot = e.slot >= s->next_slot ? e.slot + 1 : s->next_slot;
-	}
-	fclose(file);
-	if (s->count)
-		qsort(s->entries, s->count, sizeof e, by_key);
-	s->sorted = s->count;
-}
-
-static entry *find(const store *s, uint64_t key)
-{
-	const entry wanted = {.key = key};
-	return s->sorted ? bsearch(&wanted, s->entries, s->sorted, sizeof wanted, by_key) : NULL;
-}
-
-static hd_status open_store(store *s, const char *folder, const hd_feature_config *c, int64_t T)
-{
-	hd_status st;
-	char settings[256], *data = NULL;
-	*s = (store){.fd = -1, .slot_bytes = (size_t)(c->n_mels * T) * sizeof(uint16_t)};
-	snprintf(settings, sizeof settings, "%d %.17g %d %d %d %d %.17g %.17g %d %d %d %d %" PRId64, CODE_VERSION,
-	        c->sample_rate_hz, c->n_fft, c->hop_length, c->n_mels, c->frames, c->f_min_hz, c->f_max_hz,
-	        (int)c->convention, (int)c->mel_scale, (int)c->mel_norm, (int)c->frame_mode, T);
-	HD_TRY(hd_sprintf(&s->folder, "%s/%016" PRIx64, folder, hash64(settings)));
-	HD_TRY(hd_make_folders(s->folder));
-	HD_TRY(hd_sprintf(&s->index_path, "%s/index", s->folder));
-	HD_TRY(hd_sprintf(&data, "%s/features.f16", s->folder));
-	s->fd = open(data, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-	if (s->fd < 0) {
-		st = hd_fail(HD_E_IO, "%s: cannot open the feature cache: %s; choose another folder with --cache_dir",
-		        data, strerror(errno));
-		goto done;
-	}
-	read_index(s);
-done:
-	free(data);
-	return st;
-}
-
-/* Data first, then the index that names them. */
-static hd_status flush_index(store *s)
-{
-	hd_status st = HD_OK;
-	char *text = NULL;
-	size_t bytes = 0;
-	FILE *to = open_memstream(&text, &bytes);
-	if (!to)
-		return hd_fail(HD_E_MEMORY, "out of host memory for the cache index");
-	for (size_t i = 0; i < s->count; i++)
-		fprintf(to, "%" PRId64 " %016" PRIx64 " %08" PRIx32 "\n", s->entries[i].slot, s->entries[i].key,
-		        s->entries[i].checksum);
-	fclose(to);
-	if (fdatasync(s->fd) != 0)
-		st = hd_fail(HD_E_IO, "%s: cannot sync the feature cache: %s", s->folder, strerror(errno));
-	if (st == HD_OK)
-		st = hd_file_write(s->index_path, &(hd_span){text, bytes}, 1, 0);
-	free(text);
-	return st;
-}
-
-/* Reads a recording's slot; false where it is not there or damaged. */
-static bool load(const store *s, uint64_t key, uint16_t *db)
-{
-	const entry *e = find(s, key);
-	if (!e)
-		return false;
-	ssize_t got = pread(s->fd, db, s->slot_bytes, (off_t)(e->slot * (int64_t)s->slot_bytes));
-	return got == (ssize_t)s->slot_bytes && hd_hash32(db, s->slot_bytes, (uint32_t)key) == e->checksum;
-}
-
-static hd_status save(store *s, uint64_t key, const uint16_t *db)
-{
-	hd_status st = hd_grow(&s->entries, &s->capacity, s->count + 1, sizeof *s->entries);
-	if (st != HD_OK)
-		return st;
-	/* a damaged entry gets a new slot: the one it names may be another recording's */
-	entry *damaged = find(s, key);
-	entry *e = damaged ? damaged : &s->entries[s->count];
-	int64_t slot = s->next_slot;
-	if (pwrite(s->fd, db, s->slot_bytes, (off_t)(slot * (int64_t)s->slot_bytes)) != (ssize_t)s->slot_bytes)
-		return hd_fail(HD_E_IO, "%s: cannot write the feature cache: %s; make room or choose --cache_dir",
-		        s->folder, strerror(errno));
-	*e = (entry){key, hd_hash32(db, s->slot_bytes, (uint32_t)key), slot};
-	s->count += !damaged;
-	s->next_slot++;
-	return HD_OK;
-}
-
-/* ---- recordings ---- */
-
-/* Splits "file.npy#2" where no file of the whole name exists; row -1 where none is named. */
-static void split_row(char file[4096], int64_t *row, const char *path)
-{
-	const char *hash = strrchr(path, '#');
-	snprintf(file, 4096, "%s", path);
-	*row = -1;
-	if (!hash || !hash[1] || hash[1 + strspn(hash + 1, "0123456789")] || access(path, F_OK) == 0)
-		return;
-	file[hash - path < 4095 ? hash - path : 4095] = 0;
-	*row = strtoll(hash + 1, NULL, 10);
-}
-
-hd_status hd_recording_read(hd_iq *out, const char *path, bool all_rows)
-{
-	char file[4096];
-	int64_t row;
-	split_row(file, &row, path);
-	hd_status st = hd_iq_read_npy(out, file);
-	if (st != HD_OK)
-		return st;
-	if (row < 0 && (all_rows || out->rows == 1))
-		return HD_OK;
-	if (row < 0 || row >= out->rows) {
-		st = hd_fail(HD_E_DATA, "%s: holds %lld rows; name one as %s#0 .. #%lld", path, (long long)out->rows,
-		        file, (long long)out->rows - 1);
-		hd_iq_free(out);
-		return st;
-	}
-	size_t bytes = (size_t)(out->samples * 2) * hd_dtype_bytes(out->dtype);
-	memmove(out->data, (char *)out->data + (size_t)row * bytes, bytes);
-	out->rows = 1;
-	return HD_OK;
-}
-
-bool hd_recording_exists(const char *path)
-{
-	char file[4096];
-	int64_t row;
-	split_row(file, &row, path);
-	return access(file, R_OK) == 0;
-}
-
-static bool recording_key(uint64_t *key, const char *path)
+static bool recording_key(uint64_t *key, const hd_recording *r, const char *folder)
 {
 	char file[4096], text[4400];
 	int64_t row;
 	struct stat info;
-	split_row(file, &row, path);
+	if (r->version) {
+		size_t n = strlen(folder);
+		*key = version_key(!strncmp(r->iq, folder, n) && r->iq[n] == '/' ? r->iq + n + 1 : r->iq, r->version);
+		return true;
+	}
+	hd_iq_split_row(file, &row, r->iq);
 	if (stat(file, &info) != 0)
 		return false;
-	snprintf(text, sizeof text, "%s %lld %lld.%09ld", path, (long long)info.st_size, (long long)info.st_mtim.tv_sec,
-	        info.st_mtim.tv_nsec);
-	*key = hash64(text);
+	/* a raw file's content depends on nothing but itself; a SigMF file's on its description too, which is the path
+	 */
+	snprintf(text, sizeof text, "%s %lld %lld.%09ld", r->iq, (long long)info.st_size,
+	        (long long)info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
+	*key = hd_feature_key(text);
 	return true;
 }
-
-typedef struct worker {
-	hd_features *features;
-	float *all, *kept;
-	size_t all_capacity;
-} worker;
 
 /* One recording to halves; skips it with the reason where it cannot be used. */
-static bool compute(worker *w, uint16_t *db, hd_recording *r, const hd_feature_config *c, int64_t T)
+static bool compute(hd_extractor *e, uint16_t *halves, hd_recording *r, hd_raw_format raw)
 {
-	hd_iq iq;
-	hd_status st = hd_recording_read(&iq, r->iq, false);
-	if (st != HD_OK) {
-		hd_recording_skip(r, HD_SKIP_UNREADABLE, "%s", hd_error_text());
+	hd_iq iq = {0};
+	hd_skip skip = HD_SKIP_UNREADABLE;
+	if (r->version && !hd_iq_exists(r->iq)) {
+		hd_recording_skip(r, HD_SKIP_MISSING_FILE,
+		        "%s: only its features were kept, with other feature settings; use those or render it again",
+		        r->iq);
 		return false;
 	}
-	int64_t M = c->n_mels, frames = hd_features_frame_count(c, iq.samples);
-	bool finite = true;
-	st = hd_grow(&w->all, &w->all_capacity, (size_t)(M * frames), sizeof *w->all);
+	hd_status st = hd_iq_read(&iq, NULL, r->iq, raw);
+	if (st == HD_OK && iq.rows > 1)
+		st = hd_fail(HD_E_DATA, "%s: holds %lld rows; name one as %s#0 .. #%lld", r->iq, (long long)iq.rows,
+		        r->iq, (long long)iq.rows - 1);
 	if (st == HD_OK)
-		st = hd_features_compute(w->features, w->all, &iq);
+		st = hd_extract(e, halves, &iq, r->sample_rate_hz, r->iq, &skip);
 	hd_iq_free(&iq);
-	if (st != HD_OK) {
-		hd_recording_skip(r, HD_SKIP_UNREADABLE, "%s: %s", r->iq, hd_error_text());
-		return false;
-	}
-	hd_features_fit_frames(w->kept, T, w->all, frames, M, c->frame_mode);
-	/* a non-finite sample shows in its frames, and all frames are looked at, not only the kept ones */
-	for (int64_t i = 0; i < M * frames; i++)
-		finite = finite && isfinite(w->all[i]);
-	if (!finite) {
-		hd_recording_skip(r, HD_SKIP_NON_FINITE, "%s: NaN or infinity among its samples", r->iq);
-		return false;
-	}
-	for (int64_t i = 0; i < M * T; i++)
-		db[i] = hd_float_to_half(w->kept[i]);
-	return true;
+	if (st != HD_OK)
+		hd_recording_skip(r, skip, "%s", hd_error_text());
+	return st == HD_OK;
 }
 
-static void close_workers(worker *workers, int count)
+static void close_crew(hd_extractor *crew, int count)
 {
-	for (int i = 0; workers && i < count; i++) {
-		free(workers[i].kept);
-		free(workers[i].all);
-		hd_features_free(workers[i].features);
-	}
-	free(workers);
+	for (int i = 0; crew && i < count; i++)
+		hd_extractor_close(&crew[i]);
+	free(crew);
 }
 
-static hd_status open_workers(worker **out, int count, const hd_feature_config *c, hd_backend *backend, int64_t T)
+static hd_status open_crew(hd_extractor **out, int count, const hd_feature_config *c, hd_backend *backend)
 {
 	hd_status st = hd_alloc(out, (size_t)count, sizeof **out);
-	for (int i = 0; st == HD_OK && i < count; i++) {
-		st = hd_features_create(&(*out)[i].features, backend, c);
-		if (st == HD_OK)
-			st = hd_alloc(&(*out)[i].kept, (size_t)(c->n_mels * T), sizeof(float));
-	}
-	if (st == HD_OK && hd_features_empty_filters((*out)[0].features))
+	for (int i = 0; st == HD_OK && i < count; i++)
+		st = hd_extractor_open(&(*out)[i], backend, c);
+	if (st == HD_OK && hd_features_empty_filters((*out)[0].plan))
 		hd_warn("%d of %d mel filters lie between two FFT bins and stay at %.0f dB",
-		        hd_features_empty_filters((*out)[0].features), c->n_mels, (double)HD_DB_SILENCE);
+		        hd_features_empty_filters((*out)[0].plan), c->n_mels, (double)HD_DB_SILENCE);
 	return st;
 }
 
@@ -298,7 +109,7 @@ static hd_status list_jobs(
 			job j = {.recording = recording, .to = (int64_t)s * cache->C + r};
 			if (recording < 0)
 				continue;
-			if (!recording_key(&j.key, catalog->recordings[recording].iq)) {
+			if (!recording_key(&j.key, &catalog->recordings[recording], catalog->path)) {
 				hd_recording_skip(&catalog->recordings[recording], HD_SKIP_MISSING_FILE, "%s: %s",
 				        catalog->recordings[recording].iq, strerror(errno));
 				continue;
@@ -312,94 +123,107 @@ static hd_status list_jobs(
 	return HD_OK;
 }
 
-static hd_status compute_missing(hd_feature_cache *cache, store *s, job *jobs, size_t count, hd_catalog *catalog,
-        const hd_feature_config *c, hd_backend *backend, int workers)
+static hd_status compute_missing(hd_feature_cache *cache, hd_feature_store *s, job *jobs, size_t count,
+        hd_catalog *catalog, const hd_feature_config *c, hd_raw_format raw, hd_backend *backend, int workers)
 {
 	hd_status st;
-	worker *crew = NULL;
+	hd_extractor *crew = NULL;
 	hd_progress *bar = NULL;
-	int64_t slot = cache->M * cache->T, done = 0;
-	HD_TRY(open_workers(&crew, workers, c, backend, cache->T));
+	int64_t slot = cache->H * cache->T, done = 0;
+	size_t unflushed = 0;
+	HD_TRY(open_crew(&crew, workers, c, backend));
 	bar = hd_progress_start("features", "recording", (int64_t)count);
-	for (size_t from = 0; from < count; from += FLUSH_RECORDINGS) {
-		size_t to = from + FLUSH_RECORDINGS < count ? from + FLUSH_RECORDINGS : count;
+	for (size_t from = 0; from < count; from += BLOCK_RECORDINGS) {
+		size_t to = from + BLOCK_RECORDINGS < count ? from + BLOCK_RECORDINGS : count;
 #pragma omp parallel for schedule(dynamic, 4) num_threads(workers)
 		for (size_t i = from; i < to; i++) {
 			jobs[i].ready = compute(&crew[omp_get_thread_num()], cache->db + jobs[i].to * slot,
-			        &catalog->recordings[jobs[i].recording], c, cache->T);
+			        &catalog->recordings[jobs[i].recording], raw);
 			int64_t now;
 #pragma omp atomic capture
 			now = ++done;
 			hd_progress_update(bar, now, NULL);
 		}
-		for (size_t i = from; i < to; i++)
-			if (jobs[i].ready)
-				HD_TRY(save(s, jobs[i].key, cache->db + jobs[i].to * slot));
-		HD_TRY(flush_index(s));
-		if (hd_stop_requested()) {
+		for (size_t i = from; i < to; i++) {
+			if (jobs[i].ready) {
+				HD_TRY(hd_feature_store_save(s, jobs[i].key, cache->db + jobs[i].to * slot));
+				unflushed++;
+			}
+		}
+		bool stop = hd_stop_requested();
+		/* the index is written whole, so more seldom the longer it is */
+		if (stop || to == count || unflushed > to / 8) {
+			HD_TRY(hd_feature_store_flush(s));
+			unflushed = 0;
+		}
+		if (stop) {
 			st = hd_fail(HD_E_INTERRUPTED, "interrupted; the features made so far are kept");
 			goto done;
 		}
 	}
 done:
 	hd_progress_end(bar);
-	close_workers(crew, workers);
+	close_crew(crew, workers);
 	return st;
 }
 
 /* Channels without a recording are silent; one receiver is repeated where more channels are wanted. */
-static void finish_samples(hd_feature_cache *cache, const hd_samples *samples, const bool *heard)
+static void finish_samples(hd_feature_cache *cache, const hd_samples *samples, const float *silence)
 {
-	int64_t slot = cache->M * cache->T;
-	uint16_t silence = hd_float_to_half(HD_DB_SILENCE);
+	int64_t slot = cache->H * cache->T;
 	for (int64_t s = 0; s < cache->S; s++) {
 		for (int64_t c = 0; c < cache->C; c++) {
 			uint16_t *to = cache->db + (s * cache->C + c) * slot;
-			bool tiled = samples->R == 1 && c > 0 && heard[s * cache->C];
-			cache->valid[s] = cache->valid[s] || heard[s * cache->C + c];
+			bool tiled = samples->R == 1 && c > 0 && cache->heard[s * cache->C];
+			cache->valid[s] = cache->valid[s] || cache->heard[s * cache->C + c];
 			if (tiled)
 				memcpy(to, cache->db + s * cache->C * slot, (size_t)slot * sizeof *to);
-			for (int64_t i = 0; !tiled && !heard[s * cache->C + c] && i < slot; i++)
-				to[i] = silence;
+			for (int64_t i = 0; !tiled && !cache->heard[s * cache->C + c] && i < slot; i++)
+				to[i] = hd_float_to_half(silence[i / cache->T]);
 		}
 	}
 }
 
 hd_status hd_feature_cache_open(hd_feature_cache *out, const char *folder, const hd_feature_config *config,
-        int channels, hd_catalog *catalog, const hd_samples *samples, hd_backend *backend, int workers)
+        hd_raw_format raw, int channels, hd_catalog *catalog, const hd_samples *samples, hd_backend *backend,
+        int workers)
 {
 	hd_status st;
-	store s = {.fd = -1};
+	hd_feature_store *s = NULL;
 	job *jobs = NULL, *missing = NULL;
 	size_t count = 0, missing_count = 0;
-	bool *heard = NULL;
-	*out = (hd_feature_cache){
-	        .S = (int64_t)samples->count, .C = channels, .M = config->n_mels, .T = hd_features_kept_frames(config)};
-	int64_t slot = out->M * out->T;
-	HD_TRY(open_store(&s, folder, config, out->T));
+	float *silence = NULL;
+	*out = (hd_feature_cache){.S = (int64_t)samples->count,
+	        .C = channels,
+	        .H = hd_features_height(config),
+	        .T = hd_features_kept_frames(config)};
+	int64_t slot = out->H * out->T;
+	HD_TRY(hd_feature_store_open(&s, folder, config));
 	HD_TRY(hd_alloc(&out->db, (size_t)(out->S * out->C * slot), sizeof *out->db));
 	HD_TRY(hd_alloc(&out->valid, (size_t)out->S, sizeof *out->valid));
-	HD_TRY(hd_alloc(&heard, (size_t)(out->S * out->C), sizeof *heard));
+	HD_TRY(hd_alloc(&out->heard, (size_t)(out->S * out->C), sizeof *out->heard));
+	HD_TRY(hd_alloc(&silence, (size_t)out->H, sizeof *silence));
+	hd_features_silence(silence, config);
 	HD_TRY(list_jobs(&jobs, &count, out, catalog, samples));
 	HD_TRY(hd_alloc(&missing, count, sizeof *missing));
 	for (size_t i = 0; i < count; i++) {
-		jobs[i].ready = load(&s, jobs[i].key, out->db + jobs[i].to * slot);
+		jobs[i].ready = hd_feature_store_load(s, jobs[i].key, out->db + jobs[i].to * slot);
 		if (!jobs[i].ready)
 			missing[missing_count++] = jobs[i];
 	}
 	if (missing_count)
-		HD_TRY(compute_missing(out, &s, missing, missing_count, catalog, config, backend,
+		HD_TRY(compute_missing(out, s, missing, missing_count, catalog, config, raw, backend,
 		        workers > 0 ? workers : omp_get_num_procs()));
 	for (size_t i = 0; i < count; i++)
-		heard[jobs[i].to] = jobs[i].ready;
+		out->heard[jobs[i].to] = jobs[i].ready;
 	for (size_t i = 0; i < missing_count; i++)
-		heard[missing[i].to] = missing[i].ready;
-	finish_samples(out, samples, heard);
+		out->heard[missing[i].to] = missing[i].ready;
+	finish_samples(out, samples, silence);
 done:
-	free(heard);
+	free(silence);
 	free(missing);
 	free(jobs);
-	close_store(&s);
+	hd_feature_store_close(s);
 	if (st != HD_OK)
 		hd_feature_cache_close(out);
 	return st;
@@ -410,8 +234,78 @@ void hd_feature_cache_close(hd_feature_cache *cache)
 	if (!cache)
 		return;
 	free(cache->valid);
+	free(cache->heard);
 	free(cache->db);
 	*cache = (hd_feature_cache){0};
+}
+
+/* ---- recordings that exist as features alone ---- */
+
+struct hd_feature_sink {
+	hd_feature_store *store;
+	hd_extractor *crew;
+	uint16_t *halves; /* one slot per thread */
+	int threads;
+	int64_t slot;
+	size_t unflushed, saved;
+};
+
+hd_status hd_feature_sink_open(
+        hd_feature_sink **out, const char *folder, const hd_feature_config *config, hd_backend *backend, int threads)
+{
+	hd_status st;
+	hd_feature_sink *s = NULL;
+	*out = NULL;
+	HD_TRY(hd_alloc(&s, 1, sizeof *s));
+	s->threads = threads;
+	s->slot = hd_features_height(config) * hd_features_kept_frames(config);
+	HD_TRY(hd_feature_store_open(&s->store, folder, config));
+	HD_TRY(open_crew(&s->crew, threads, config, backend));
+	HD_TRY(hd_alloc(&s->halves, (size_t)(threads * s->slot), sizeof *s->halves));
+	*out = s;
+	s = NULL;
+done:
+	hd_feature_sink_close(s);
+	return st;
+}
+
+hd_status hd_feature_sink_put(
+        hd_feature_sink *s, int thread, const char *within, const char *version, const float *iq, int64_t samples)
+{
+	hd_status st;
+	hd_skip skip;
+	uint16_t *halves = s->halves + thread * s->slot;
+	/* not owned: hd_extract neither frees nor moves floats at the configured rate */
+	hd_iq view = {.rows = 1, .samples = samples, .dtype = HD_F32, .scale = 1};
+	memcpy(&view.data, &iq, sizeof view.data);
+	HD_TRY(hd_extract(&s->crew[thread], halves, &view, 0, within, &skip));
+#pragma omp critical(hd_feature_sink)
+	{
+		st = hd_feature_store_save(s->store, version_key(within, version), halves);
+		s->unflushed++;
+		s->saved++;
+		if (st == HD_OK && s->unflushed > BLOCK_RECORDINGS && s->unflushed > s->saved / 8) {
+			st = hd_feature_store_flush(s->store);
+			s->unflushed = 0;
+		}
+	}
+done:
+	return st;
+}
+
+hd_status hd_feature_sink_flush(hd_feature_sink *s)
+{
+	return hd_feature_store_flush(s->store);
+}
+
+void hd_feature_sink_close(hd_feature_sink *s)
+{
+	if (!s)
+		return;
+	free(s->halves);
+	close_crew(s->crew, s->threads);
+	hd_feature_store_close(s->store);
+	free(s);
 }
 
 /* ---- statistics ---- */
@@ -429,17 +323,24 @@ static int by_hash(const void *a, const void *b)
 	return (x->sample > y->sample) - (x->sample < y->sample);
 }
 
+/* A level as assemble_batch moves it. */
+static double moved(double v, double offset, double silence)
+{
+	return v - offset * fmin(1, fmax(0, (v - silence) / (double)HD_OFFSET_RAMP_DB));
+}
+
 /* Mean and standard deviation of one band over n samples, in double and two passes. */
-static void band_statistics(
-        double *mean, double *std, const hd_feature_cache *c, const ranked *list, size_t n, int64_t m)
+static void band_statistics(double *mean, double *std, const hd_feature_cache *c, const ranked *list, size_t n,
+        int64_t m, const float *offset, double silence)
 {
 	double sum = 0, squares = 0, count = (double)n * (double)(c->C * c->T);
 	for (int pass = 0; pass < 2; pass++) {
 		for (size_t i = 0; i < n; i++) {
 			for (int64_t ch = 0; ch < c->C; ch++) {
-				const uint16_t *row = c->db + ((list[i].sample * c->C + ch) * c->M + m) * c->T;
+				const uint16_t *row = c->db + ((list[i].sample * c->C + ch) * c->H + m) * c->T;
 				for (int64_t t = 0; t < c->T; t++) {
 					double v = (double)hd_half_to_float(row[t]);
+					v = offset ? moved(v, (double)offset[ch], silence) : v;
 					sum += pass ? 0 : v;
 					squares += pass ? (v - *mean) * (v - *mean) : 0;
 				}
@@ -450,7 +351,8 @@ static void band_statistics(
 	*std = sqrt(squares / count);
 }
 
-hd_status hd_feature_statistics(float *mean, float *rstd, const hd_feature_cache *cache, const hd_samples *samples)
+hd_status hd_feature_statistics(float *mean, float *rstd, const hd_feature_cache *cache, const hd_samples *samples,
+        const float *offset, const float *silence)
 {
 	ranked *list;
 	size_t n = 0;
@@ -465,12 +367,38 @@ hd_status hd_feature_statistics(float *mean, float *rstd, const hd_feature_cache
 	if (!n)
 		st = hd_fail(HD_E_DATA, "no training sample has a readable recording");
 #pragma omp parallel for schedule(static)
-	for (int64_t m = 0; m < (st == HD_OK ? cache->M : 0); m++) {
+	for (int64_t m = 0; m < (st == HD_OK ? cache->H : 0); m++) {
 		double mu = 0, sigma = 0;
-		band_statistics(&mu, &sigma, cache, list, n, m);
+		band_statistics(&mu, &sigma, cache, list, n, m, offset, (double)silence[m]);
 		mean[m] = (float)mu;
 		rstd[m] = sigma < SMALLEST_STD_DB ? 0.0f : (float)(1 / sigma);
 	}
 	free(list);
+	return st;
+}
+
+hd_status hd_feature_offsets(float *offset, const hd_feature_cache *c, const hd_samples *samples)
+{
+	double *sum = NULL, *count = NULL, all = 0, channels = 0;
+	int64_t slot = c->H * c->T;
+	hd_status st;
+	HD_TRY(hd_alloc(&sum, (size_t)c->C, sizeof *sum));
+	HD_TRY(hd_alloc(&count, (size_t)c->C, sizeof *count));
+	for (int64_t i = 0; i < c->S * c->C; i++) {
+		if (samples->samples[i / c->C].split != HD_TRAIN || !c->heard[i])
+			continue;
+		for (int64_t k = 0; k < slot; k++)
+			sum[i % c->C] += (double)hd_half_to_float(c->db[i * slot + k]);
+		count[i % c->C] += (double)slot;
+	}
+	for (int64_t ch = 0; ch < c->C; ch++) {
+		all += count[ch] > 0 ? sum[ch] / count[ch] : 0;
+		channels += count[ch] > 0;
+	}
+	for (int64_t ch = 0; ch < c->C; ch++)
+		offset[ch] = count[ch] > 0 ? (float)(sum[ch] / count[ch] - all / channels) : 0;
+done:
+	free(count);
+	free(sum);
 	return st;
 }

@@ -9,6 +9,7 @@
 #include "host/data/mel.h"
 
 #define RANDOM_SPAN 4 /* inputs' worth of frames kept in mode random */
+#define HEIGHT_STEP 32
 
 struct hd_features {
 	hd_backend *backend;
@@ -37,6 +38,8 @@ static hd_status check_config(const hd_feature_config *c)
 		return hd_fail(HD_E_USAGE,
 		        "features: f_min %g Hz and f_max %g Hz must rise and stay within half the rate of %g Hz",
 		        c->f_min_hz, top, c->sample_rate_hz);
+	if (c->kind == HD_FEATURE_MFCC && c->n_mfcc > c->n_mels)
+		return hd_fail(HD_E_USAGE, "features: n_mfcc %d is more than n_mels %d", c->n_mfcc, c->n_mels);
 	return HD_OK;
 }
 
@@ -162,9 +165,28 @@ done:
 	return st;
 }
 
-int64_t hd_features_kept_frames(const hd_feature_config *config)
+/* ---- from the frames of a recording to those of network inputs ---- */
+
+int64_t hd_features_height(const hd_feature_config *c)
 {
-	return config->frame_mode == HD_FRAMES_RANDOM ? (int64_t)RANDOM_SPAN * config->frames : config->frames;
+	return c->kind == HD_FEATURE_MFCC ? (c->n_mfcc + HEIGHT_STEP - 1) / HEIGHT_STEP * HEIGHT_STEP : c->n_mels;
+}
+
+int64_t hd_features_windows(const hd_feature_config *c)
+{
+	return c->frame_mode == HD_FRAMES_WINDOWS ? c->windows : 1;
+}
+
+int64_t hd_features_window_frames(const hd_feature_config *c)
+{
+	if (c->frame_mode == HD_FRAMES_MEAN)
+		return c->frames;
+	return (c->frame_mode == HD_FRAMES_RANDOM ? (int64_t)RANDOM_SPAN * c->frames : c->frames) + 2 * c->margin;
+}
+
+int64_t hd_features_kept_frames(const hd_feature_config *c)
+{
+	return hd_features_windows(c) * hd_features_window_frames(c);
 }
 
 /* Mean power of frames [from, to) in dB. */
@@ -176,21 +198,54 @@ static float mean_power_db(const float *db, int64_t from, int64_t to)
 	return (float)(10 * log10(sum / (double)(to - from)));
 }
 
-void hd_features_fit_frames(float *out, int64_t W, const float *db, int64_t T, int64_t M, hd_frame_mode mode)
+/* Frame `at` of T, reflected at both ends. */
+static int64_t reflect(int64_t at, int64_t T)
 {
 	int64_t period = T > 1 ? 2 * T - 2 : 1;
-	for (int64_t m = 0; m < M; m++) {
+	at = ((at % period) + period) % period;
+	return at < T ? at : period - at;
+}
+
+void hd_features_fit_frames(float *out, const float *db, int64_t T, const hd_feature_config *c)
+{
+	int64_t K = hd_features_windows(c), F = hd_features_window_frames(c);
+	for (int64_t m = 0; m < c->n_mels; m++) {
 		const float *in = db + m * T;
-		for (int64_t w = 0; w < W; w++) {
-			float *to = out + m * W + w;
-			if (T < W) {
-				int64_t at = w % period;
-				*to = in[at < T ? at : period - at];
-			} else if (mode == HD_FRAMES_MEAN) {
-				*to = mean_power_db(in, w * T / W, (w + 1) * T / W);
-			} else {
-				*to = in[(T - W) / 2 + w];
+		float *to = out + m * K * F;
+		for (int64_t w = 0; w < K * F; w++) {
+			if (c->frame_mode == HD_FRAMES_MEAN && T >= F) {
+				to[w] = mean_power_db(in, w * T / F, (w + 1) * T / F);
+				continue;
 			}
+			/* windows spread evenly; one alone, or of a short recording, lies in the middle */
+			int64_t inner = F - 2 * c->margin, start = (T - inner) / 2 - c->margin;
+			if (K > 1 && T > F)
+				start = w / F * (T - F) / (K - 1);
+			to[w] = in[reflect(start + w % F, T)];
 		}
 	}
+}
+
+void hd_features_mfcc(float *out, const float *db, int64_t T, const hd_feature_config *c)
+{
+	int64_t M = c->n_mels, H = hd_features_height(c);
+	for (int64_t k = 0; k < H; k++) {
+		float *row = out + k * T;
+		double scale = sqrt((k ? 2.0 : 1.0) / (double)M);
+		memset(row, 0, (size_t)T * sizeof *row);
+		for (int64_t m = 0; k < c->n_mfcc && m < M; m++) {
+			float w = (float)(scale * cos(M_PI * (double)k * ((double)m + 0.5) / (double)M));
+			for (int64_t t = 0; t < T; t++)
+				row[t] += w * db[m * T + t];
+		}
+	}
+}
+
+void hd_features_silence(float *out, const hd_feature_config *c)
+{
+	int64_t H = hd_features_height(c);
+	for (int64_t h = 0; h < H; h++)
+		out[h] = c->kind == HD_FEATURE_MEL ? HD_DB_SILENCE : 0;
+	if (c->kind == HD_FEATURE_MFCC)
+		out[0] = HD_DB_SILENCE * sqrtf((float)c->n_mels);
 }

@@ -6,12 +6,10 @@
 #include <ctype.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "heimdall/iq.h"
 #include "host/common/file.h"
-#include "host/common/memory.h"
+#include "host/data/iq_formats.h"
 
 #define MAGIC "\x93NUMPY"
 #define MAGIC_BYTES 6
@@ -19,8 +17,8 @@
 #define DESCR_BYTES 16
 #define HEADER_MAX_BYTES 65536
 #define WANTED                                                                                                         \
-	"save it with numpy as complex64 or complex128 of shape (N,) or (R,N), or int8, int16 or float32 of shape "    \
-	"(N,2)"
+	"save it with numpy as complex64 or complex128 of shape (N,) or (R,N), or int8, uint8, int16 or float32 of "   \
+	"shape (N,2)"
 
 typedef struct header {
 	char descr[DESCR_BYTES];
@@ -144,43 +142,33 @@ static const char *parse_header(parser p, header *h)
 	return h->has_descr && h->has_fortran && h->has_shape ? NULL : "header lacks descr, fortran_order or shape";
 }
 
-typedef struct layout {
-	hd_dtype dtype; /* of one component */
-	float scale;
-	bool swap; /* bytes of each component */
-	bool complex_pairs;
-	int64_t rows, samples;
-} layout;
-
-static bool known_dtype(const char *descr, layout *l)
+/* Type and byte order of one component; false where they are not those of IQ. */
+static bool known_dtype(const char *descr, hd_layout *l, bool *complex_pairs)
 {
 	static const struct {
 		const char *kind;
 		hd_dtype dtype;
-		float scale;
 		bool complex_pairs;
-	} kinds[] = {{"c8", HD_F32, 1, true}, {"c16", HD_F64, 1, true}, {"i2", HD_I16, 1.0f / 32768, false},
-	        {"i1", HD_I8, 1.0f / 128, false}, {"f4", HD_F32, 1, false}};
+	} kinds[] = {{"c8", HD_F32, true}, {"c16", HD_F64, true}, {"i2", HD_I16, false}, {"i1", HD_I8, false},
+	        {"u1", HD_U8, false}, {"f4", HD_F32, false}};
 	if (!descr[0] || !strchr("<>=|", descr[0]))
 		return false;
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
 		if (strcmp(descr + 1, kinds[i].kind) != 0)
 			continue;
 		l->dtype = kinds[i].dtype;
-		l->scale = kinds[i].scale;
-		l->complex_pairs = kinds[i].complex_pairs;
-		l->swap = descr[0] == (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? '>' : '<') &&
-		          hd_dtype_bytes(l->dtype) > 1;
+		l->swap = descr[0] == (HD_HOST_BIG_ENDIAN ? '<' : '>') && hd_dtype_bytes(l->dtype) > 1;
+		*complex_pairs = kinds[i].complex_pairs;
 		return true;
 	}
 	return false;
 }
 
 /* Rows and samples from the shape; false where it is no shape of IQ. */
-static bool known_shape(const header *h, layout *l)
+static bool known_shape(const header *h, hd_layout *l, bool complex_pairs)
 {
 	const int64_t *s = h->shape;
-	if (l->complex_pairs) {
+	if (complex_pairs) {
 		if (h->ndim == 1 || (h->ndim == 2 && s[1] == 1)) {
 			l->rows = 1;
 			l->samples = s[0];
@@ -206,115 +194,69 @@ static void shape_text(char *text, size_t bytes, const header *h)
 		snprintf(text + used, bytes - used, ")");
 }
 
-static hd_status check_header(const header *h, layout *l, size_t data_bytes)
+/* Steps of C order, or of Fortran order, in which the first index runs fastest. */
+static void set_steps(hd_layout *l, const header *h, bool complex_pairs, const unsigned char *data)
+{
+	int64_t width = (int64_t)hd_dtype_bytes(l->dtype);
+	hd_layout_pairs(l, l->dtype, l->rows, l->samples, data);
+	if (h->fortran && complex_pairs) {
+		l->row_step = 2 * width;
+		l->sample_step = l->rows * 2 * width;
+	} else if (h->fortran) {
+		l->row_step = width;
+		l->sample_step = l->rows * width;
+		l->part_step = l->rows * l->samples * width;
+	}
+}
+
+static hd_status check_header(hd_layout *l, const header *h, const unsigned char *data, size_t data_bytes)
 {
 	char shape[96];
 	int64_t elements = 1, bytes;
+	bool complex_pairs;
 	shape_text(shape, sizeof shape, h);
-	if (!known_dtype(h->descr, l))
+	if (!known_dtype(h->descr, l, &complex_pairs))
 		return hd_fail(HD_E_DATA, "header: dtype '%s' is not IQ; " WANTED, h->descr);
 	for (int d = 0; d < h->ndim; d++)
 		if (__builtin_mul_overflow(elements, h->shape[d], &elements))
 			return hd_fail(HD_E_DATA, "header: shape %s is impossible", shape);
-	if (!known_shape(h, l))
+	if (!known_shape(h, l, complex_pairs))
 		return hd_fail(HD_E_DATA, "header: shape %s of dtype '%s' is not IQ; " WANTED, shape, h->descr);
 	if (l->rows < 1 || l->samples < 1)
 		return hd_fail(HD_E_DATA, "header: shape %s holds no samples", shape);
-	int64_t element_bytes = (int64_t)hd_dtype_bytes(l->dtype) * (l->complex_pairs ? 2 : 1);
-	if (__builtin_mul_overflow(elements, element_bytes, &bytes))
+	if (__builtin_mul_overflow(elements, (int64_t)hd_dtype_bytes(l->dtype) * (complex_pairs ? 2 : 1), &bytes))
 		return hd_fail(HD_E_DATA, "header: shape %s is impossible", shape);
 	if ((uint64_t)bytes != data_bytes)
 		return hd_fail(HD_E_DATA, "%zu bytes of data, but shape %s of '%s' wants %lld: %s", data_bytes, shape,
 		        h->descr, (long long)bytes,
 		        (uint64_t)bytes > data_bytes ? "truncated; fetch or save it again" : "trailing bytes");
+	set_steps(l, h, complex_pairs, data);
 	return HD_OK;
 }
 
-static void copy_component(char *dst, const char *src, size_t width, bool swap)
+hd_status hd_npy_parse(hd_layout *l, hd_iq_info *info, const hd_source *source)
 {
-	if (!swap) {
-		memcpy(dst, src, width);
-		return;
-	}
-	for (size_t b = 0; b < width; b++)
-		dst[b] = src[width - 1 - b];
-}
-
-/* To C order and native byte order. Fortran order of (R,N[,2]) has the row index running fastest. */
-static void convert(char *out, const char *data, const layout *l, bool fortran)
-{
-	size_t width = hd_dtype_bytes(l->dtype);
-	for (int64_t r = 0; r < l->rows; r++) {
-		for (int64_t i = 0; i < l->samples; i++) {
-			for (int64_t c = 0; c < 2; c++) {
-				int64_t to = (r * l->samples + i) * 2 + c, from = to;
-				if (fortran && l->complex_pairs)
-					from = (i * l->rows + r) * 2 + c;
-				else if (fortran)
-					from = (c * l->samples + i) * l->rows + r;
-				copy_component(out + (size_t)to * width, data + (size_t)from * width, width, l->swap);
-			}
-		}
-	}
-}
-
-static hd_status parse_file(hd_iq *out, const unsigned char *file, size_t bytes)
-{
-	if (bytes < MAGIC_BYTES + 4 || memcmp(file, MAGIC, MAGIC_BYTES) != 0)
-		return hd_fail(HD_E_DATA, "is no .npy file (%zu bytes, magic missing); " WANTED, bytes);
+	const unsigned char *file = source->data;
+	size_t bytes = source->bytes;
+	info->format = "npy";
+	if (bytes < MAGIC_BYTES + 4)
+		return hd_fail(HD_E_DATA,
+		        "header: the .npy file ends after %zu bytes: truncated; fetch or save it again", bytes);
 	int version = file[MAGIC_BYTES];
 	size_t start = version == 1 ? MAGIC_BYTES + 4 : MAGIC_BYTES + 6;
 	if (version < 1 || version > 3 || bytes < start)
 		return hd_fail(
 		        HD_E_DATA, "version %d of the .npy format is not known; versions 1, 2 and 3 are", version);
-	size_t length = file[MAGIC_BYTES + 2] | (size_t)file[MAGIC_BYTES + 3] << 8;
-	if (version > 1)
-		length |= (size_t)file[MAGIC_BYTES + 4] << 16 | (size_t)file[MAGIC_BYTES + 5] << 24;
+	size_t length = version == 1 ? hd_le16(file + MAGIC_BYTES + 2) : hd_le32(file + MAGIC_BYTES + 2);
 	if (length > bytes - start || length > HEADER_MAX_BYTES)
 		return hd_fail(HD_E_DATA, "header of %zu bytes in a file of %zu: truncated; fetch or save it again",
 		        length, bytes);
 	header h = {0};
-	layout l = {0};
 	const char *text = (const char *)file + start;
 	const char *wrong = parse_header((parser){text, text + length}, &h);
 	if (wrong)
 		return hd_fail(HD_E_DATA, "header: %s; " WANTED, wrong);
-	hd_status st = check_header(&h, &l, bytes - start - length);
-	if (st == HD_OK)
-		st = hd_alloc(&out->data, bytes - start - length, 1);
-	if (st != HD_OK)
-		return st;
-	/* one row, or C order in native bytes, is a plain copy but for the swap */
-	if (!l.swap && (!h.fortran || (l.rows == 1 && l.complex_pairs)))
-		memcpy(out->data, text + length, bytes - start - length);
-	else
-		convert(out->data, text + length, &l, h.fortran);
-	out->rows = l.rows;
-	out->samples = l.samples;
-	out->dtype = l.dtype;
-	out->scale = l.scale;
-	return HD_OK;
-}
-
-hd_status hd_iq_read_npy(hd_iq *out, const char *path)
-{
-	const void *file;
-	size_t bytes;
-	*out = (hd_iq){0};
-	hd_status st = hd_file_map(&file, &bytes, path);
-	if (st != HD_OK)
-		return st;
-	st = parse_file(out, file, bytes);
-	hd_file_unmap(file, bytes);
-	return st == HD_OK ? st : hd_context(st, "%s", path);
-}
-
-void hd_iq_free(hd_iq *iq)
-{
-	if (!iq)
-		return;
-	free(iq->data);
-	*iq = (hd_iq){0};
+	return check_header(l, &h, file + start + length, bytes - start - length);
 }
 
 hd_status hd_npy_write(

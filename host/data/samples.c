@@ -6,10 +6,11 @@
 
 #include "heimdall/catalog.h"
 #include "host/common/memory.h"
+#include "host/data/folds.h"
 
 #define SAME_POSITION_M 1.0
-#define KEY_BYTES 512
 #define SEPARATOR "\x1f"
+#define RATE_TOLERANCE 1e-4
 
 uint32_t hd_hash32(const void *data, size_t bytes, uint32_t seed)
 {
@@ -74,6 +75,23 @@ static hd_status named_receivers(hd_samples *s, const char *list)
 	return s->R ? HD_OK : hd_fail(HD_E_USAGE, "receivers: '%s' names none", list);
 }
 
+/* Every receiver of the usable recordings, in natural order. */
+static hd_status seen_receivers(hd_samples *s, const hd_catalog *catalog)
+{
+	size_t capacity = 0;
+	for (size_t i = 0; i < catalog->count; i++) {
+		const hd_recording *r = &catalog->recordings[i];
+		if (r->skip != HD_SKIP_NONE || find_receiver(s, r->receiver) >= 0)
+			continue;
+		hd_status st = add_receiver(s, &capacity, r->receiver, strlen(r->receiver));
+		if (st != HD_OK)
+			return st;
+	}
+	if (s->R)
+		qsort(s->receivers, (size_t)s->R, sizeof *s->receivers, natural_order);
+	return HD_OK;
+}
+
 /* Drops the least used receivers beyond max, later ones first among equals. */
 static hd_status keep_most_used(hd_samples *s, const hd_catalog *catalog, int max)
 {
@@ -96,27 +114,56 @@ static hd_status keep_most_used(hd_samples *s, const hd_catalog *catalog, int ma
 	return st;
 }
 
+static void free_receivers(hd_samples *s)
+{
+	for (int r = 0; r < s->R; r++)
+		free(s->receivers[r]);
+	free(s->receivers);
+	s->receivers = NULL;
+	s->R = 0;
+}
+
 static hd_status choose_receivers(hd_samples *s, hd_catalog *catalog, const hd_sample_config *config)
 {
-	hd_status st = HD_OK;
-	size_t capacity = 0;
-	if (strcmp(config->receivers, "auto") != 0) {
-		HD_TRY(named_receivers(s, config->receivers));
-	} else {
-		for (size_t i = 0; i < catalog->count; i++) {
-			const hd_recording *r = &catalog->recordings[i];
-			if (r->skip == HD_SKIP_NONE && find_receiver(s, r->receiver) < 0)
-				HD_TRY(add_receiver(s, &capacity, r->receiver, strlen(r->receiver)));
-		}
-		if (s->R)
-			qsort(s->receivers, (size_t)s->R, sizeof *s->receivers, natural_order);
+	hd_status st;
+	HD_TRY(seen_receivers(s, catalog));
+	s->receivers_seen = s->R;
+	if (!strcmp(config->receivers, "auto")) {
 		HD_TRY(keep_most_used(s, catalog, config->max_receivers));
+	} else if (strcmp(config->receivers, "all") != 0) {
+		free_receivers(s);
+		HD_TRY(named_receivers(s, config->receivers));
 	}
 	for (size_t i = 0; i < catalog->count; i++)
 		if (find_receiver(s, catalog->recordings[i].receiver) < 0)
 			hd_recording_skip(&catalog->recordings[i], HD_SKIP_UNKNOWN_RECEIVER, "receiver '%s'",
 			        catalog->recordings[i].receiver);
 done:
+	return st;
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Sessions of usable recordings: with the receivers taken, or (any) with any receiver. */
+static hd_status count_sessions(size_t *out, const hd_catalog *catalog, bool any)
+{
+	const char **names;
+	size_t n = 0;
+	hd_status st = hd_alloc(&names, catalog->count, sizeof *names);
+	*out = 0;
+	for (size_t i = 0; st == HD_OK && i < catalog->count; i++) {
+		const hd_recording *r = &catalog->recordings[i];
+		if (r->skip == HD_SKIP_NONE || (any && r->skip == HD_SKIP_UNKNOWN_RECEIVER))
+			names[n++] = r->session;
+	}
+	if (n)
+		qsort(names, n, sizeof *names, by_text);
+	for (size_t i = 0; i < n; i++)
+		*out += !i || strcmp(names[i], names[i - 1]) != 0;
+	free(names);
 	return st;
 }
 
@@ -151,15 +198,20 @@ static hd_status majority_rate(double *out, const hd_catalog *catalog)
 	return st;
 }
 
+bool hd_rate_differs(double a_hz, double b_hz)
+{
+	return fabs(a_hz - b_hz) > RATE_TOLERANCE * fmin(a_hz, b_hz);
+}
+
 static hd_status check_rates(hd_catalog *catalog, double rate)
 {
 	hd_status st = rate > 0 ? HD_OK : majority_rate(&rate, catalog);
 	for (size_t i = 0; st == HD_OK && i < catalog->count; i++) {
 		hd_recording *r = &catalog->recordings[i];
-		if (r->sample_rate_hz > 0 && r->sample_rate_hz != rate)
+		if (r->sample_rate_hz > 0 && hd_rate_differs(r->sample_rate_hz, rate))
 			hd_recording_skip(r, HD_SKIP_WRONG_RATE,
-			        "%s: recorded at %g Hz, this run takes %g Hz (--sample_rate)", r->iq, r->sample_rate_hz,
-			        rate);
+			        "%s: recorded at %g Hz, this run takes %g Hz (--sample_rate, or --resample %g)", r->iq,
+			        r->sample_rate_hz, rate, rate);
 	}
 	return st;
 }
@@ -180,9 +232,9 @@ static int by_sample(const void *a, const void *b)
 
 static uint32_t sample_hash(const hd_recording *r)
 {
-	char key[KEY_BYTES];
+	char key[HD_KEY_BYTES];
 	int length = snprintf(key, sizeof key, "%s" SEPARATOR "%s", r->session, r->emission);
-	return hd_hash32(key, length < KEY_BYTES ? (size_t)length : KEY_BYTES - 1, 0);
+	return hd_hash32(key, length < HD_KEY_BYTES ? (size_t)length : HD_KEY_BYTES - 1, 0);
 }
 
 /* Adds a recording to the sample it belongs to. */
@@ -240,6 +292,9 @@ done:
 
 /* ---- splits ---- */
 
+static const char *const split_names[] = {
+        "auto", "session", "source", "cell", "time", "column", "folds", "the catalogue"};
+
 static const hd_recording *first_recording(const hd_samples *s, const hd_catalog *catalog, const hd_sample *sample)
 {
 	for (int c = 0; c < s->R; c++)
@@ -248,39 +303,49 @@ static const hd_recording *first_recording(const hd_samples *s, const hd_catalog
 	return NULL;
 }
 
-static void split_key(char key[KEY_BYTES], const hd_samples *s, const hd_recording *r, const hd_sample_config *config)
+static void split_key(
+        char key[HD_KEY_BYTES], const hd_samples *s, const hd_recording *r, const hd_sample_config *config)
 {
 	double metre = M_PI / 180 * HD_EARTH_RADIUS_M;
+	snprintf(key, HD_KEY_BYTES, "%s", r->session);
 	switch (s->split_by) {
 	case HD_SPLIT_BY_SOURCE:
-		snprintf(key, KEY_BYTES, "%s", r->source ? r->source : r->session);
+		if (r->source)
+			snprintf(key, HD_KEY_BYTES, "%s", r->source);
 		break;
 	case HD_SPLIT_BY_CELL: {
 		double row = floor(r->latitude_deg * metre / config->cell_m);
 		/* columns are cut along the row's own parallel, so that a cell has one size everywhere */
 		double parallel = cos((row + 0.5) * config->cell_m / HD_EARTH_RADIUS_M);
-		snprintf(key, KEY_BYTES, "%.0f,%.0f", row, floor(r->longitude_deg * metre * parallel / config->cell_m));
+		snprintf(key, HD_KEY_BYTES, "%.0f,%.0f", row,
+		        floor(r->longitude_deg * metre * parallel / config->cell_m));
 		break;
 	}
 	case HD_SPLIT_BY_TIME:
 		if (isfinite(r->timestamp_s))
-			snprintf(key, KEY_BYTES, "%.0f", floor(r->timestamp_s / config->time_block_s));
-		else
-			snprintf(key, KEY_BYTES, "%s", r->session);
+			snprintf(key, HD_KEY_BYTES, "%.0f", floor(r->timestamp_s / config->time_block_s));
+		break;
+	case HD_SPLIT_BY_COLUMN:
+		hd_recording_text(key, r, config->split_column);
 		break;
 	default:
-		snprintf(key, KEY_BYTES, "%s", r->session);
+		break;
 	}
 }
 
-static hd_split_by resolve_split(const hd_catalog *catalog, hd_split_by wanted)
+static hd_split_by resolve_split(const hd_catalog *catalog, const hd_sample_config *config)
 {
-	if (wanted != HD_SPLIT_BY_AUTO)
-		return wanted;
-	for (size_t i = 0; i < catalog->count; i++)
-		if (catalog->recordings[i].skip == HD_SKIP_NONE && !catalog->recordings[i].source)
-			return HD_SPLIT_BY_SESSION;
-	return HD_SPLIT_BY_SOURCE;
+	bool given = false, sources = true;
+	if (config->folds)
+		return HD_SPLIT_BY_FOLDS;
+	if (config->split_by != HD_SPLIT_BY_AUTO)
+		return config->split_by;
+	for (size_t i = 0; i < catalog->count; i++) {
+		const hd_recording *r = &catalog->recordings[i];
+		given = given || (r->skip == HD_SKIP_NONE && r->split >= 0);
+		sources = sources && (r->skip != HD_SKIP_NONE || r->source);
+	}
+	return given ? HD_SPLIT_BY_CATALOG : sources ? HD_SPLIT_BY_SOURCE : HD_SPLIT_BY_SESSION;
 }
 
 /* The split of `from` whose key hash is lowest is given to `to`, with all samples of that key. */
@@ -303,38 +368,79 @@ static size_t count_split(const hd_samples *s, hd_split split)
 	return n;
 }
 
+/* By the hash of the sample's key; *fixed where the catalogue or a fold decides. */
+static hd_status choose_split(hd_split *out, bool *fixed, uint32_t hash, const hd_recording *r, hd_split_by split_by,
+        const hd_folds *folds, const hd_sample_config *config)
+{
+	double u = hash / 4294967296.0, test = config->test_split;
+	*fixed = false;
+	if (split_by == HD_SPLIT_BY_CATALOG && r->split >= 0) {
+		*fixed = true;
+		*out = (hd_split)r->split;
+		return HD_OK;
+	}
+	if (split_by == HD_SPLIT_BY_FOLDS) {
+		int fold = hd_folds_find(folds, r);
+		if (fold < 0)
+			return hd_fail(HD_E_DATA, "%s: names no fold for session '%s'", config->folds, r->session);
+		test = 0;
+		if (fold == config->fold) {
+			*fixed = true;
+			*out = HD_TEST;
+			return HD_OK;
+		}
+	}
+	*out = u < test ? HD_TEST : u < test + config->validation_split ? HD_VAL : HD_TRAIN;
+	return HD_OK;
+}
+
 static hd_status assign_splits(hd_samples *s, const hd_catalog *catalog, const hd_sample_config *config)
 {
 	hd_status st;
 	uint32_t *hash = NULL;
-	bool several = false;
+	hd_folds folds = {0};
+	bool several = false, any_fixed = false, fixed;
 	HD_TRY(hd_alloc(&hash, s->count, sizeof *hash));
-	s->split_by = resolve_split(catalog, config->split_by);
+	s->split_by = resolve_split(catalog, config);
+	if (s->split_by == HD_SPLIT_BY_COLUMN && !(config->split_column && config->split_column[0])) {
+		st = hd_fail(HD_E_USAGE, "--split_by column: name it with --split_column");
+		goto done;
+	}
+	if (config->folds)
+		HD_TRY(hd_folds_read(&folds, config->folds));
 	for (size_t i = 0; i < s->count; i++) {
-		char key[KEY_BYTES];
+		char key[HD_KEY_BYTES];
 		const hd_recording *r = first_recording(s, catalog, &s->samples[i]);
 		split_key(key, s, r, config);
 		hash[i] = hd_hash32(key, strlen(key), (uint32_t)(config->seed ^ (config->seed >> 32)));
-		double u = hash[i] / 4294967296.0;
-		s->samples[i].split = u < config->test_split                              ? HD_TEST
-		                      : u < config->test_split + config->validation_split ? HD_VAL
-		                                                                          : HD_TRAIN;
+		HD_TRY(choose_split(&s->samples[i].split, &fixed, hash[i], r, s->split_by, &folds, config));
 		several = several || hash[i] != hash[0];
+		any_fixed = any_fixed || fixed;
 	}
-	if (config->validation_split > 0 && !several && s->count)
+	if (s->split_by == HD_SPLIT_BY_FOLDS && !count_split(s, HD_TEST)) {
+		st = hd_fail(HD_E_DATA, "%s: no sample is in fold %d", config->folds, config->fold);
+		goto done;
+	}
+	if (config->validation_split > 0 && !several && !any_fixed && s->count)
 		st = hd_fail(HD_E_DATA,
 		        "all samples share one split key (split by %s): nothing can be held out; use another "
-		        "--split_by or "
-		        "--validation_split 0 --test_split 0",
-		        s->split_by == HD_SPLIT_BY_SOURCE ? "source" : "session, cell or time");
+		        "--split_by or --validation_split 0 --test_split 0",
+		        split_names[s->split_by]);
 	/* few keys can leave a side empty: the key of the lowest hash moves over */
-	if (st == HD_OK && config->validation_split > 0 && !count_split(s, HD_VAL))
-		move_lowest(s, hash, count_split(s, HD_TRAIN) ? HD_TRAIN : HD_TEST, HD_VAL);
-	if (st == HD_OK && !count_split(s, HD_TRAIN))
+	if (st == HD_OK && config->validation_split > 0 && (!any_fixed || config->folds) && !count_split(s, HD_VAL))
+		move_lowest(s, hash, count_split(s, HD_TRAIN) || config->folds ? HD_TRAIN : HD_TEST, HD_VAL);
+	if (st == HD_OK && !any_fixed && !count_split(s, HD_TRAIN))
 		move_lowest(s, hash, count_split(s, HD_TEST) ? HD_TEST : HD_VAL, HD_TRAIN);
 done:
+	hd_folds_free(&folds);
 	free(hash);
 	return st;
+}
+
+void hd_catalog_count_skips(size_t *counts, const hd_catalog *catalog)
+{
+	for (size_t i = 0; i < catalog->count; i++)
+		counts[catalog->recordings[i].skip]++;
 }
 
 static hd_status nothing_left(const hd_catalog *catalog)
@@ -342,8 +448,7 @@ static hd_status nothing_left(const hd_catalog *catalog)
 	size_t counts[HD_SKIP_COUNT] = {0};
 	int most = HD_SKIP_NONE;
 	const char *detail = "";
-	for (size_t i = 0; i < catalog->count; i++)
-		counts[catalog->recordings[i].skip]++;
+	hd_catalog_count_skips(counts, catalog);
 	for (int k = 1; k < HD_SKIP_COUNT; k++)
 		most = counts[k] > counts[most] || most == HD_SKIP_NONE ? k : most;
 	for (size_t i = 0; i < catalog->count && !detail[0]; i++)
@@ -357,8 +462,11 @@ hd_status hd_samples_build(hd_samples *out, hd_catalog *catalog, const hd_sample
 {
 	hd_status st;
 	*out = (hd_samples){0};
-	HD_TRY(check_rates(catalog, config->sample_rate_hz));
+	if (!config->resample)
+		HD_TRY(check_rates(catalog, config->sample_rate_hz));
 	HD_TRY(choose_receivers(out, catalog, config));
+	HD_TRY(count_sessions(&out->sessions_seen, catalog, true));
+	HD_TRY(count_sessions(&out->sessions_kept, catalog, false));
 	HD_TRY(group(out, catalog));
 	if (!out->count) {
 		st = nothing_left(catalog);
@@ -375,9 +483,7 @@ void hd_samples_free(hd_samples *samples)
 {
 	if (!samples)
 		return;
-	for (int r = 0; r < samples->R; r++)
-		free(samples->receivers[r]);
-	free(samples->receivers);
+	free_receivers(samples);
 	free(samples->recording_pool);
 	free(samples->samples);
 	*samples = (hd_samples){0};
@@ -403,14 +509,27 @@ static void print_split(FILE *to, const hd_catalog *catalog, const hd_samples *s
 	fprintf(to, "  %-8s %10zu %10zu %12zu\n", name, samples, sessions, recordings);
 }
 
+/* The channels in lines of at most 80 columns, and what leaving out the other receivers costs. */
+static void print_receivers(FILE *to, const hd_samples *s)
+{
+	int column = fprintf(to, "  receivers %d of %d:", s->R, s->receivers_seen);
+	for (int r = 0; r < s->R; r++) {
+		if (column + (int)strlen(s->receivers[r]) + 2 > 80)
+			column = fprintf(to, "\n   ") - 1;
+		column += fprintf(to, " %s%s", s->receivers[r], r + 1 < s->R ? "," : "\n");
+	}
+	if (s->R < s->receivers_seen)
+		fprintf(to, "  that keeps %zu of %zu sessions (%.1f %%); --receivers all takes every receiver\n",
+		        s->sessions_kept, s->sessions_seen,
+		        100.0 * (double)s->sessions_kept / (double)(s->sessions_seen ? s->sessions_seen : 1));
+}
+
 void hd_catalog_print(FILE *to, const hd_catalog *catalog, const hd_samples *samples, bool list_skipped)
 {
-	static const char *const split_names[] = {"auto", "session", "source", "cell", "time"};
 	size_t counts[HD_SKIP_COUNT] = {0};
-	for (size_t i = 0; i < catalog->count; i++)
-		counts[catalog->recordings[i].skip]++;
-	fprintf(to, "%s: %zu recordings, %d receivers, split by %s\n", catalog->path, catalog->count, samples->R,
-	        split_names[samples->split_by]);
+	hd_catalog_count_skips(counts, catalog);
+	fprintf(to, "%s: %zu recordings, split by %s\n", catalog->path, catalog->count, split_names[samples->split_by]);
+	print_receivers(to, samples);
 	fprintf(to, "  %-8s %10s %10s %12s\n", "split", "samples", "sessions", "recordings");
 	print_split(to, catalog, samples, HD_TRAIN, "train");
 	print_split(to, catalog, samples, HD_VAL, "val");
@@ -420,7 +539,7 @@ void hd_catalog_print(FILE *to, const hd_catalog *catalog, const hd_samples *sam
 			fprintf(to, "  skipped %9zu  %s\n", counts[k], hd_skip_text((hd_skip)k));
 	for (size_t i = 0; list_skipped && i < catalog->count; i++) {
 		const hd_recording *r = &catalog->recordings[i];
-		if (r->skip > HD_SKIP_NOT_APPROVED)
+		if (r->skip != HD_SKIP_NONE)
 			fprintf(to, "  skipped: %s: %s\n", hd_skip_text(r->skip),
 			        r->skip_detail ? r->skip_detail : r->iq);
 	}

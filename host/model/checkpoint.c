@@ -16,6 +16,7 @@ void hd_data_card_free(hd_data_card *card)
 {
 	if (!card)
 		return;
+	free(card->offset);
 	free(card->rstd);
 	free(card->mean);
 	free(card->receivers);
@@ -40,7 +41,7 @@ hd_status hd_model_config_from(hd_model_config *out, const hd_settings *settings
 	*out = (hd_model_config){
 	        .backbone = *backbone,
 	        .channels = card->channels,
-	        .height = (int)settings->n_mels,
+	        .height = card->height,
 	        .width = (int)settings->frames,
 	        .batch = batch,
 	        .dropout = (float)settings->dropout_rate,
@@ -62,12 +63,12 @@ static json_t *floats_json(const float *values, int n)
 
 static json_t *card_json(const hd_data_card *c)
 {
-	return json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:i, s:o, s:o}", "receivers", c->receivers,
+	return json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:i, s:o, s:o, s:o}", "receivers", c->receivers,
 	        "channels", c->channels, "origin_latitude_deg", c->frame.origin_latitude_deg, "origin_longitude_deg",
 	        c->frame.origin_longitude_deg, "scale_m", c->frame.scale_m, "centre_latitude_deg",
 	        c->centre_latitude_deg, "centre_longitude_deg", c->centre_longitude_deg, "sigma_min_m", c->sigma_min_m,
-	        "sigma_max_m", c->sigma_max_m, "n_mels", c->n_mels, "mean", floats_json(c->mean, c->n_mels), "rstd",
-	        floats_json(c->rstd, c->n_mels));
+	        "sigma_max_m", c->sigma_max_m, "height", c->height, "mean", floats_json(c->mean, c->height), "rstd",
+	        floats_json(c->rstd, c->height), "offset", floats_json(c->offset, c->channels));
 }
 
 static json_t *state_json(const hd_train_state *s)
@@ -177,8 +178,7 @@ static hd_status read_floats(float **out, const json_t *array, int n)
 	if (json_array_size(array) == 0)
 		return HD_OK;
 	if (json_array_size(array) != (size_t)n)
-		return hd_fail(
-		        HD_E_DATA, "metadata 'data': statistics of %zu bands, want %d", json_array_size(array), n);
+		return hd_fail(HD_E_DATA, "metadata 'data': %zu statistics, want %d", json_array_size(array), n);
 	hd_status st = hd_alloc(out, (size_t)n, sizeof(float));
 	for (int i = 0; st == HD_OK && i < n; i++)
 		(*out)[i] = (float)json_number_value(json_array_get(array, (size_t)i));
@@ -188,19 +188,20 @@ static hd_status read_floats(float **out, const json_t *array, int n)
 static hd_status read_card(hd_data_card *c, json_t *json)
 {
 	hd_status st;
-	json_t *mean, *rstd;
+	json_t *mean, *rstd, *offset;
 	const char *receivers;
 	json_error_t error;
-	if (json_unpack_ex(json, &error, 0, "{s:s, s:i, s:F, s:F, s:F, s:F, s:F, s:F, s:F, s:i, s:o, s:o}", "receivers",
-	            &receivers, "channels", &c->channels, "origin_latitude_deg", &c->frame.origin_latitude_deg,
-	            "origin_longitude_deg", &c->frame.origin_longitude_deg, "scale_m", &c->frame.scale_m,
-	            "centre_latitude_deg", &c->centre_latitude_deg, "centre_longitude_deg", &c->centre_longitude_deg,
-	            "sigma_min_m", &c->sigma_min_m, "sigma_max_m", &c->sigma_max_m, "n_mels", &c->n_mels, "mean", &mean,
-	            "rstd", &rstd))
+	if (json_unpack_ex(json, &error, 0, "{s:s, s:i, s:F, s:F, s:F, s:F, s:F, s:F, s:F, s:i, s:o, s:o, s:o}",
+	            "receivers", &receivers, "channels", &c->channels, "origin_latitude_deg",
+	            &c->frame.origin_latitude_deg, "origin_longitude_deg", &c->frame.origin_longitude_deg, "scale_m",
+	            &c->frame.scale_m, "centre_latitude_deg", &c->centre_latitude_deg, "centre_longitude_deg",
+	            &c->centre_longitude_deg, "sigma_min_m", &c->sigma_min_m, "sigma_max_m", &c->sigma_max_m, "height",
+	            &c->height, "mean", &mean, "rstd", &rstd, "offset", &offset))
 		return hd_fail(HD_E_DATA, "metadata 'data': %s", error.text);
 	HD_TRY(hd_strdup(&c->receivers, receivers));
-	HD_TRY(read_floats(&c->mean, mean, c->n_mels));
-	HD_TRY(read_floats(&c->rstd, rstd, c->n_mels));
+	HD_TRY(read_floats(&c->mean, mean, c->height));
+	HD_TRY(read_floats(&c->rstd, rstd, c->height));
+	HD_TRY(read_floats(&c->offset, offset, c->channels));
 done:
 	return st;
 }
@@ -331,6 +332,11 @@ static hd_status load_tensors(hd_model *model, const hd_safetensors *file, int k
 		}
 	}
 	return HD_OK;
+}
+
+hd_status hd_checkpoint_load_weights(hd_model *model, const hd_checkpoint *checkpoint)
+{
+	return load_tensors(model, &checkpoint->file, 1);
 }
 
 hd_status hd_checkpoint_model(

@@ -5,12 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <errno.h>
-#include <yaml.h>
 
 #include "host/common/file.h"
 #include "host/common/memory.h"
 #include "host/common/settings_table.h"
+#include "host/common/yaml_file.h"
 
 #define NEAREST_M 50.0
 
@@ -71,11 +70,6 @@ typedef struct reader {
 	const char *path;
 } reader;
 
-static unsigned long line_of(const yaml_node_t *node)
-{
-	return (unsigned long)node->start_mark.line + 1;
-}
-
 static hd_status read_number(
         const reader *r, double *out, const char *key, const yaml_node_t *node, double low, double high)
 {
@@ -83,9 +77,9 @@ static hd_status read_number(
 	const char *text = node->type == YAML_SCALAR_NODE ? (const char *)node->data.scalar.value : "";
 	double value = strtod(text, &end);
 	if (!*text || *end || !isfinite(value))
-		return hd_fail(HD_E_USAGE, "%s:%lu: %s: '%s' is not a number", r->path, line_of(node), key, text);
+		return hd_fail(HD_E_USAGE, "%s:%lu: %s: '%s' is not a number", r->path, hd_yaml_line(node), key, text);
 	if (value < low || value > high)
-		return hd_fail(HD_E_USAGE, "%s:%lu: %s: %g is out of range %g .. %g", r->path, line_of(node), key,
+		return hd_fail(HD_E_USAGE, "%s:%lu: %s: %g is out of range %g .. %g", r->path, hd_yaml_line(node), key,
 		        value, low, high);
 	*out = value;
 	return HD_OK;
@@ -99,7 +93,7 @@ static hd_status read_site(reader *r, const yaml_node_t *node)
 	static const double limits[] = {90, 180, 10000};
 	if (node->type != YAML_MAPPING_NODE)
 		return hd_fail(HD_E_USAGE, "%s:%lu: a receiver is {latitude: , longitude: , height: }", r->path,
-		        line_of(node));
+		        hd_yaml_line(node));
 	for (yaml_node_pair_t *p = node->data.mapping.pairs.start; p < node->data.mapping.pairs.top; p++) {
 		const yaml_node_t *key = yaml_document_get_node(r->document, p->key);
 		int known = -1;
@@ -108,14 +102,15 @@ static hd_status read_site(reader *r, const yaml_node_t *node)
 				known = i;
 		if (known < 0)
 			return hd_fail(HD_E_USAGE, "%s:%lu: a receiver has latitude, longitude and height only",
-			        r->path, line_of(key));
+			        r->path, hd_yaml_line(key));
 		hd_status st = read_number(r, values[known], names[known],
 		        yaml_document_get_node(r->document, p->value), -limits[known], limits[known]);
 		if (st != HD_OK)
 			return st;
 	}
 	if (isnan(site.latitude_deg) || isnan(site.longitude_deg))
-		return hd_fail(HD_E_USAGE, "%s:%lu: a receiver needs latitude and longitude", r->path, line_of(node));
+		return hd_fail(
+		        HD_E_USAGE, "%s:%lu: a receiver needs latitude and longitude", r->path, hd_yaml_line(node));
 	return add_site(r->scenario, &site);
 }
 
@@ -125,7 +120,7 @@ static hd_status read_key(reader *r, const yaml_node_t *key_node, const yaml_nod
 	const char *key = key_node->type == YAML_SCALAR_NODE ? (const char *)key_node->data.scalar.value : "";
 	if (!strcmp(key, "receivers")) {
 		if (value->type != YAML_SEQUENCE_NODE)
-			return hd_fail(HD_E_USAGE, "%s:%lu: receivers is a list", r->path, line_of(key_node));
+			return hd_fail(HD_E_USAGE, "%s:%lu: receivers is a list", r->path, hd_yaml_line(key_node));
 		r->scenario->receiver_count = 0;
 		for (yaml_node_item_t *i = value->data.sequence.items.start; i < value->data.sequence.items.top; i++) {
 			hd_status st = read_site(r, yaml_document_get_node(r->document, *i));
@@ -142,7 +137,7 @@ static hd_status read_key(reader *r, const yaml_node_t *key_node, const yaml_nod
 	}
 	names[NUMBER_COUNT] = "receivers";
 	const char *near = hd_nearest_name(key, names, NUMBER_COUNT + 1);
-	return hd_fail(HD_E_USAGE, "%s:%lu: unknown key '%s'%s%s%s", r->path, line_of(key_node), key,
+	return hd_fail(HD_E_USAGE, "%s:%lu: unknown key '%s'%s%s%s", r->path, hd_yaml_line(key_node), key,
 	        near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
@@ -155,37 +150,33 @@ static hd_status check(const hd_scenario *s, const char *path)
 	return HD_OK;
 }
 
+static bool same_key(yaml_document_t *document, const yaml_node_pair_t *a, const yaml_node_pair_t *b)
+{
+	const yaml_node_t *x = yaml_document_get_node(document, a->key), *y = yaml_document_get_node(document, b->key);
+	return x->type == YAML_SCALAR_NODE && y->type == YAML_SCALAR_NODE &&
+	       !strcmp((const char *)x->data.scalar.value, (const char *)y->data.scalar.value);
+}
+
 hd_status hd_scenario_read(hd_scenario *out, const char *path)
 {
-	yaml_parser_t parser;
-	yaml_document_t document;
+	hd_yaml file;
 	hd_status st = hd_scenario_default(out);
+	if (st == HD_OK)
+		st = hd_yaml_load(&file, path, NULL);
 	if (st != HD_OK)
 		return st;
-	FILE *file = fopen(path, "rb");
-	if (!file)
-		return hd_fail(HD_E_USAGE, "%s: cannot open: %s", path, strerror(errno));
-	if (!yaml_parser_initialize(&parser)) {
-		fclose(file);
-		return hd_fail(HD_E_MEMORY, "out of host memory for the YAML parser");
+	reader r = {out, &file.document, path};
+	yaml_node_pair_t *first = file.root ? file.root->data.mapping.pairs.start : NULL;
+	for (yaml_node_pair_t *p = first; p && st == HD_OK && p < file.root->data.mapping.pairs.top; p++) {
+		const yaml_node_t *key = yaml_document_get_node(&file.document, p->key);
+		for (yaml_node_pair_t *q = first; st == HD_OK && q < p; q++)
+			if (same_key(&file.document, p, q))
+				st = hd_fail(HD_E_USAGE, "%s:%lu: '%s' stands twice", path, hd_yaml_line(key),
+				        (const char *)key->data.scalar.value);
+		if (st == HD_OK)
+			st = read_key(&r, key, yaml_document_get_node(&file.document, p->value));
 	}
-	yaml_parser_set_input_file(&parser, file);
-	if (!yaml_parser_load(&parser, &document)) {
-		st = hd_fail(HD_E_USAGE, "%s:%lu: %s", path, (unsigned long)parser.problem_mark.line + 1,
-		        parser.problem ? parser.problem : "is no YAML");
-	} else {
-		reader r = {out, &document, path};
-		const yaml_node_t *root = yaml_document_get_root_node(&document);
-		if (root && root->type != YAML_MAPPING_NODE)
-			st = hd_fail(HD_E_USAGE, "%s:%lu: wants 'key: value' lines", path, line_of(root));
-		for (yaml_node_pair_t *p = root && st == HD_OK ? root->data.mapping.pairs.start : NULL;
-		        p && st == HD_OK && p < root->data.mapping.pairs.top; p++)
-			st = read_key(&r, yaml_document_get_node(&document, p->key),
-			        yaml_document_get_node(&document, p->value));
-		yaml_document_delete(&document);
-	}
-	yaml_parser_delete(&parser);
-	fclose(file);
+	hd_yaml_free(&file);
 	return st == HD_OK ? check(out, path) : st;
 }
 

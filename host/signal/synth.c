@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "host/signal/synth.h"
 
-#include <dirent.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "heimdall/iq.h"
 #include "host/common/file.h"
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/signal/channel.h"
+#include "host/signal/output.h"
 #include "host/signal/waveform.h"
 
 #define FIRST_TIME_S 1767225600 /* 2026-01-01T00:00:00Z, one session a minute */
@@ -35,40 +32,6 @@ typedef struct session {
 	hd_link *links; /* one per receiver */
 } session;
 
-static const char *descr_of(hd_dtype dtype)
-{
-	return dtype == HD_I16 ? "<i2" : dtype == HD_I8 ? "|i1" : dtype == HD_F64 ? "<c16" : "<c8";
-}
-
-/* Rounds half away from zero and clips at the ends of the range, as a converter does. */
-static void store_samples(void *out, const float *iq, int64_t values, hd_dtype dtype)
-{
-	for (int64_t i = 0; i < values; i++) {
-		float v = iq[i];
-		switch (dtype) {
-		case HD_I16:
-			((int16_t *)out)[i] = (int16_t)fminf(fmaxf(roundf(v * 32768), -32768), 32767);
-			break;
-		case HD_I8:
-			((int8_t *)out)[i] = (int8_t)fminf(fmaxf(roundf(v * 128), -128), 127);
-			break;
-		case HD_F64:
-			((double *)out)[i] = (double)v;
-			break;
-		default:
-			((float *)out)[i] = v;
-		}
-	}
-}
-
-static hd_signal_type draw_type(const hd_synth_config *c, hd_random *random)
-{
-	double u = hd_random_uniform(random);
-	return u < c->voice_share                   ? HD_SIGNAL_VOICE
-	       : u < c->voice_share + c->tone_share ? HD_SIGNAL_TONE
-	                                            : HD_SIGNAL_DTMF;
-}
-
 static hd_status render_session(
         session *s, scratch *buf, const hd_synth_config *c, const hd_scenario *scenario, int64_t number)
 {
@@ -82,24 +45,20 @@ static hd_status render_session(
 	       north = sin(scenario->latitude_max_deg * M_PI / 180);
 	s->latitude_deg = asin(hd_random_between(&random, south, north)) * 180 / M_PI;
 	s->longitude_deg = hd_random_between(&random, scenario->longitude_min_deg, scenario->longitude_max_deg);
-	s->type = draw_type(c, &random);
+	s->type = hd_signal_draw(c->voice_share, c->tone_share, &random);
 	hd_audio_render(buf->audio, total, c->rate_hz, s->type, &random);
 	hd_fm_phase(
 	        buf->phase, buf->audio, total, c->rate_hz, scenario->deviation_hz, scenario->pre_emphasis_us, &random);
 
 	snprintf(folder, sizeof folder, "%s/sessions/s%06lld", c->out, (long long)number);
 	hd_status st = hd_make_folders(folder);
-	bool pairs = c->dtype == HD_I16 || c->dtype == HD_I8;
-	const int64_t shape[2] = {c->samples, 2};
 	for (size_t r = 0; st == HD_OK && r < scenario->receiver_count; r++) {
 		hd_channel_render(buf->iq, &s->links[r], scenario, (int)r, s->latitude_deg, s->longitude_deg,
 		        buf->phase + settle, lead, c->samples, c->rate_hz, c->seed, &random);
 		if (s->links[r].mean_level_dbm - s->links[r].noise_dbm < scenario->min_snr_db)
 			continue;
-		store_samples(buf->stored, buf->iq, 2 * c->samples, c->dtype);
 		snprintf(path, sizeof path, "%s/websdr_%zu.npy", folder, r + 1);
-		st = hd_npy_write(path, descr_of(c->dtype), shape, pairs ? 2 : 1, buf->stored,
-		        (size_t)(2 * c->samples) * hd_dtype_bytes(c->dtype));
+		st = hd_output_recording(path, buf->iq, c->samples, c->dtype, buf->stored);
 	}
 	return st;
 }
@@ -150,25 +109,6 @@ done:
 	free(text[1]);
 	free(text[0]);
 	return st;
-}
-
-/* A folder is ours when it is empty or missing, or has a scenario.yaml beside its sessions. */
-static hd_status check_folder(const char *out)
-{
-	char path[4096];
-	bool other = false;
-	DIR *dir = opendir(out);
-	for (struct dirent *e; dir && (e = readdir(dir));)
-		other = other || (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0);
-	if (dir)
-		closedir(dir);
-	snprintf(path, sizeof path, "%s/scenario.yaml", out);
-	if (other && access(path, F_OK) != 0)
-		return hd_fail(HD_E_USAGE, "%s: holds files that are no synthetic data set; choose another --out", out);
-	/* the manifest of an older set must not name files that are being replaced */
-	snprintf(path, sizeof path, "%s/manifest.csv", out);
-	unlink(path);
-	return HD_OK;
 }
 
 static void free_scratch(scratch *s)
@@ -236,8 +176,7 @@ hd_status hd_synth_render(const hd_synth_config *c, const hd_scenario *scenario)
 	if (c->rate_hz < carson_hz)
 		return hd_fail(HD_E_USAGE, "sample_rate: %g Hz cannot hold FM of %g Hz deviation; at least %g Hz",
 		        c->rate_hz, scenario->deviation_hz, carson_hz);
-	HD_TRY(check_folder(c->out));
-	HD_TRY(hd_make_folders(c->out));
+	HD_TRY(hd_output_begin(c->out, "scenario.yaml"));
 	/* first, so that an interrupted run is known for what it is */
 	snprintf(path, sizeof path, "%s/scenario.yaml", c->out);
 	HD_TRY(hd_scenario_write(scenario, path));

@@ -13,6 +13,12 @@ static const double vowels[][3] = {{270, 2290, 3010}, {390, 1990, 2550}, {530, 1
 #define VOWELS ((int)(sizeof vowels / sizeof *vowels))
 static const double bandwidths_hz[FORMANTS] = {60, 90, 150, 200};
 
+hd_signal_type hd_signal_draw(double voice_share, double tone_share, hd_random *random)
+{
+	double u = hd_random_uniform(random);
+	return u < voice_share ? HD_SIGNAL_VOICE : u < voice_share + tone_share ? HD_SIGNAL_TONE : HD_SIGNAL_DTMF;
+}
+
 const char *hd_signal_name(hd_signal_type type)
 {
 	static const char *const names[] = {"voice", "tone", "dtmf"};

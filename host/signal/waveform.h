@@ -14,6 +14,9 @@ typedef enum hd_signal_type { HD_SIGNAL_VOICE, HD_SIGNAL_TONE, HD_SIGNAL_DTMF } 
 
 const char *hd_signal_name(hd_signal_type type); /* "voice", "tone", "dtmf" */
 
+/* Draws a type: voice and tone with their shares, DTMF with the rest. */
+hd_signal_type hd_signal_draw(double voice_share, double tone_share, hd_random *random);
+
 /*
  * Audio of n samples at rate_hz, about -1..1. Voice is source and filter (Fant 1960): glottal pulses with
  * jitter and breath through four formant resonators (Klatt 1980) that glide between vowels, with pauses.

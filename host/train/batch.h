@@ -11,25 +11,29 @@ typedef struct hd_batcher {
 	hd_model *model;
 	hd_backend *backend;
 	/* device memory */
-	uint16_t *db; /* (N,C,M,T) */
+	uint16_t *db; /* (N,C,H,W) the rows' windows */
 	int32_t *index, *start;
-	float *mean, *rstd;
+	float *mean, *rstd, *silence, *offset;
+	hd_augment augment;
+	bool augmented;
 	/* host staging */
 	uint16_t *host_db;
-	int32_t *host_index, *host_start, *host_sample;
+	int32_t *host_index, *host_sample;
 	float *host_target, *host_weight;
 } hd_batcher;
 
-hd_status hd_batcher_open(hd_batcher *out, hd_model *model, hd_backend *backend, const hd_dataset *dataset);
+/* augment: the random changes of training batches, NULL for none; copied. */
+hd_status hd_batcher_open(
+        hd_batcher *out, hd_model *model, hd_backend *backend, const hd_dataset *dataset, const hd_augment *augment);
 void hd_batcher_close(hd_batcher *batcher); /* NULL-safe */
 
 /*
  * Fills the model's input, target, weight, sample keys and random key with `count` samples (at most the model's
- * batch); rows behind them get weight 0. In mode random, training draws each window's start from (seed, epoch,
- * sample), evaluation takes the middle.
+ * batch); rows behind them get weight 0. Training draws each row's window and its shift from (seed, epoch, sample)
+ * and applies the random changes; evaluation takes the middle of the windows given (windows NULL: the first).
  */
-hd_status hd_batcher_fill(
-        hd_batcher *batcher, const int32_t *samples, int64_t count, uint64_t seed, uint32_t epoch, bool training);
+hd_status hd_batcher_fill(hd_batcher *batcher, const int32_t *samples, const int32_t *windows, int64_t count,
+        uint64_t seed, uint32_t epoch, bool training);
 
 /* The order of an epoch: samples sorted by a random number of (seed, epoch, sample). */
 hd_status hd_epoch_order(int32_t *order, int64_t count, const hd_samples *samples, uint64_t seed, uint32_t epoch);

@@ -51,7 +51,7 @@ static void mark_missing(hd_dataset *d)
 {
 	for (size_t i = 0; i < d->catalog.count; i++) {
 		hd_recording *r = &d->catalog.recordings[i];
-		if (r->skip == HD_SKIP_NONE && !hd_recording_exists(r->iq))
+		if (r->skip == HD_SKIP_NONE && !r->version && !hd_iq_exists(r->iq))
 			hd_recording_skip(r, HD_SKIP_MISSING_FILE, "%s", r->iq);
 	}
 }
@@ -65,7 +65,7 @@ static void print_dry_run(const hd_trainer *t, double step_s, size_t parameter_b
 		count[d->samples.samples[i].split]++;
 	int64_t steps = (count[HD_TRAIN] + batch - 1) / batch, val_steps = (count[HD_VAL] + batch - 1) / batch;
 	int64_t values =
-	        (int64_t)d->samples.count * d->card.channels * s->n_mels * hd_features_kept_frames(&d->features);
+	        (int64_t)d->samples.count * d->card.channels * d->card.height * hd_features_kept_frames(&d->features);
 	double features = (double)values * sizeof(uint16_t), parameters = (double)hd_model_parameter_count(t->model);
 	double forward_s = step_s / 3; /* backward is two thirds of a step */
 	double hours = (step_s * (double)steps + forward_s * (double)val_steps) * (double)s->epochs / 3600;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "host/train/evaluate.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -9,7 +10,34 @@
 #include "host/common/progress.h"
 #include "host/common/stop.h"
 
-static void decode(hd_prediction *p, const hd_dataset *d, int32_t sample, const float mu[2], const float sigma[2])
+/* Mean (north, east) and variance of one axis pair, in label units. */
+typedef struct gaussian {
+	double mean[2], variance[2];
+} gaussian;
+
+/*
+ * One answer of the K windows of a sample: the mixture of their Gaussians, weighted by 1/variance, by its mean and
+ * variance. Windows of one emission share propagation, so agreeing ones do not add up to more certainty.
+ */
+static gaussian fuse(const gaussian *windows, int64_t K)
+{
+	gaussian out = {{0}, {0}};
+	for (int d = 0; d < 2; d++) {
+		double sum = 0;
+		for (int64_t k = 0; k < K; k++) {
+			sum += 1 / windows[k].variance[d];
+			out.mean[d] += windows[k].mean[d] / windows[k].variance[d];
+		}
+		out.mean[d] /= sum;
+		for (int64_t k = 0; k < K; k++) {
+			double off = windows[k].mean[d] - out.mean[d];
+			out.variance[d] += (windows[k].variance[d] + off * off) / windows[k].variance[d] / sum;
+		}
+	}
+	return out;
+}
+
+static void decode(hd_prediction *p, const hd_dataset *d, int32_t sample, gaussian g)
 {
 	const hd_data_card *card = &d->card;
 	const hd_sample *s = &d->samples.samples[sample];
@@ -17,50 +45,74 @@ static void decode(hd_prediction *p, const hd_dataset *d, int32_t sample, const 
 	p->sample = sample;
 	p->latitude_deg = s->latitude_deg;
 	p->longitude_deg = s->longitude_deg;
-	hd_geo_from_local_m(&card->frame, (double)mu[0] * scale, (double)mu[1] * scale, &p->predicted_latitude_deg,
+	hd_geo_from_local_m(&card->frame, g.mean[0] * scale, g.mean[1] * scale, &p->predicted_latitude_deg,
 	        &p->predicted_longitude_deg);
-	p->sigma_north_m = (double)sigma[0] * scale;
-	p->sigma_east_m = (double)sigma[1] * scale;
+	p->sigma_north_m = sqrt(g.variance[0]) * scale;
+	p->sigma_east_m = sqrt(g.variance[1]) * scale;
 	p->error_m = hd_geo_distance_m(
 	        s->latitude_deg, s->longitude_deg, p->predicted_latitude_deg, p->predicted_longitude_deg);
 	p->centre_error_m = hd_geo_distance_m(
 	        s->latitude_deg, s->longitude_deg, card->centre_latitude_deg, card->centre_longitude_deg);
 }
 
+/* Windows [from, from + n) of the list samples x K through the model; total: the loss sums so far. */
+static hd_status run_windows(gaussian *out, double total[4], hd_batcher *batcher, const int32_t *samples, int64_t K,
+        int64_t from, int64_t n, int32_t *list, float *answers)
+{
+	hd_status st;
+	hd_backend *be = batcher->backend;
+	const hd_model_io *io = hd_model_buffers(batcher->model);
+	int64_t N = hd_model_get_config(batcher->model)->batch;
+	float sums[4], *mu = answers, *sigma = answers + 2 * N;
+	for (int64_t i = 0; i < n; i++) {
+		list[i] = samples[(from + i) / K];
+		list[N + i] = (int32_t)((from + i) % K);
+	}
+	HD_TRY(hd_batcher_fill(batcher, list, list + N, n, 0, 0, false));
+	HD_TRY(hd_model_forward(batcher->model, false));
+	HD_TRY(hd_model_loss(batcher->model, 1.0f));
+	HD_TRY(be->download(be, mu, io->mu, (size_t)(2 * N) * sizeof *mu, NULL));
+	HD_TRY(be->download(be, sigma, io->sigma, (size_t)(2 * N) * sizeof *sigma, NULL));
+	HD_TRY(be->download(be, sums, io->sums, sizeof sums, NULL));
+	HD_TRY(be->sync(be, NULL));
+	for (int i = 0; i < 4; i++)
+		total[i] += (double)sums[i];
+	for (int64_t i = 0; i < 2 * n; i++) {
+		out[i / 2].mean[i % 2] = (double)mu[i];
+		out[i / 2].variance[i % 2] = (double)sigma[i] * (double)sigma[i];
+	}
+done:
+	return st;
+}
+
 hd_status hd_evaluate(hd_metrics *out, hd_prediction *predictions, hd_batcher *batcher, const int32_t *samples,
         int64_t count, const char *label, bool stoppable)
 {
 	hd_status st = HD_OK;
-	hd_backend *be = batcher->backend;
-	const hd_model_io *io = hd_model_buffers(batcher->model);
 	int64_t N = hd_model_get_config(batcher->model)->batch;
+	int64_t K = hd_features_windows(&batcher->dataset->features);
 	hd_prediction *all = predictions;
-	float *mu = NULL, *sigma = NULL, sums[4];
+	gaussian *windows = NULL;
+	int32_t *list = NULL;
+	float *answers = NULL;
 	double total[4] = {0};
 	hd_progress *bar = label ? hd_progress_start(label, "sample", count) : NULL;
-	HD_TRY(hd_alloc(&mu, (size_t)(2 * N), sizeof *mu));
-	HD_TRY(hd_alloc(&sigma, (size_t)(2 * N), sizeof *sigma));
+	HD_TRY(hd_alloc(&list, (size_t)(2 * N), sizeof *list));
+	HD_TRY(hd_alloc(&answers, (size_t)(4 * N), sizeof *answers));
+	HD_TRY(hd_alloc(&windows, (size_t)(count * K), sizeof *windows));
 	if (!all)
 		HD_TRY(hd_alloc(&all, (size_t)count, sizeof *all));
-	for (int64_t from = 0; from < count; from += N) {
-		int64_t n = count - from < N ? count - from : N;
-		HD_TRY(hd_batcher_fill(batcher, samples + from, n, 0, 0, false));
-		HD_TRY(hd_model_forward(batcher->model, false));
-		HD_TRY(hd_model_loss(batcher->model, 1.0f));
-		HD_TRY(be->download(be, mu, io->mu, (size_t)(2 * N) * sizeof *mu, NULL));
-		HD_TRY(be->download(be, sigma, io->sigma, (size_t)(2 * N) * sizeof *sigma, NULL));
-		HD_TRY(be->download(be, sums, io->sums, sizeof sums, NULL));
-		HD_TRY(be->sync(be, NULL));
-		for (int i = 0; i < 4; i++)
-			total[i] += (double)sums[i];
-		for (int64_t i = 0; i < n; i++)
-			decode(&all[from + i], batcher->dataset, samples[from + i], mu + 2 * i, sigma + 2 * i);
-		hd_progress_update(bar, from + n, NULL);
+	for (int64_t from = 0; from < count * K; from += N) {
+		int64_t n = count * K - from < N ? count * K - from : N;
+		HD_TRY(run_windows(windows + from, total, batcher, samples, K, from, n, list, answers));
+		hd_progress_update(bar, (from + n) / K, NULL);
 		if (stoppable && hd_stop_requested()) {
 			st = hd_fail(HD_E_INTERRUPTED, "interrupted");
 			goto done;
 		}
 	}
+	for (int64_t i = 0; i < count; i++)
+		decode(&all[i], batcher->dataset, samples[i], fuse(windows + i * K, K));
 	HD_TRY(hd_metrics_compute(out, all, (size_t)count));
 	out->loss = total[0] / total[1];
 	out->log_term = total[2] / total[1];
@@ -70,8 +122,9 @@ done:
 		hd_progress_end(bar);
 	if (all != predictions)
 		free(all);
-	free(sigma);
-	free(mu);
+	free(windows);
+	free(answers);
+	free(list);
 	return st;
 }
 

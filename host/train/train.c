@@ -69,10 +69,25 @@ done:
 	return st;
 }
 
+/* Settings that the pretrained weights depend on; what was given otherwise is named. */
+static hd_status open_pretrained(hd_trainer *t, hd_checkpoint *from)
+{
+	hd_status st;
+	char *differences = NULL;
+	HD_TRY(hd_checkpoint_open(from, t->settings->pretrained));
+	HD_TRY(hd_settings_inherit_model(t->settings, &from->settings, &differences));
+	if (differences)
+		hd_warn("%s was trained with other settings: %s", t->settings->pretrained, differences);
+	hd_message("weights, receivers, label frame and statistics from %s", t->settings->pretrained);
+done:
+	free(differences);
+	return st;
+}
+
 static hd_status open_backend(hd_trainer *t, const hd_checkpoint *from)
 {
 	hd_status st = hd_backend_open(&t->backend, t->settings->accelerator, (int)t->settings->threads);
-	if (st == HD_OK && from->tier && strcmp(from->tier, t->backend->tier) != 0) {
+	if (st == HD_OK && t->settings->resume_training && from->tier && strcmp(from->tier, t->backend->tier) != 0) {
 		/* the recorded tier gives the same bits, where this processor has it */
 		hd_backend *same;
 		if (hd_backend_open_cpu(&same, from->tier, (int)t->settings->threads) == HD_OK) {
@@ -93,7 +108,7 @@ static hd_status make_model(hd_trainer *t, hd_checkpoint *from)
 	hd_status st;
 	hd_model_config config;
 	int batch = (int)t->settings->batch_size;
-	if (from->file.map) {
+	if (t->settings->resume_training) {
 		HD_TRY(hd_checkpoint_model(&t->model, from, t->backend, batch, true));
 		t->state = from->state;
 		from->state = (hd_train_state){0};
@@ -105,6 +120,8 @@ static hd_status make_model(hd_trainer *t, hd_checkpoint *from)
 		HD_TRY(hd_model_config_from(&config, t->settings, &t->dataset.card, batch));
 		HD_TRY(hd_model_create(&t->model, t->backend, &config));
 		HD_TRY(hd_model_initialize(t->model, (uint64_t)t->settings->seed));
+		if (from->file.map)
+			HD_TRY(hd_checkpoint_load_weights(t->model, from));
 		t->state.best_loss = INFINITY;
 	}
 done:
@@ -118,15 +135,26 @@ static hd_status open_trainer(hd_trainer *t, hd_settings *settings)
 	*t = (hd_trainer){.settings = settings};
 	if (settings->resume_training)
 		HD_TRY(open_resumed(t, &from));
+	else if (settings->pretrained[0])
+		HD_TRY(open_pretrained(t, &from));
 	HD_TRY(open_backend(t, &from));
 	HD_TRY(hd_dataset_open(&t->dataset, settings, from.file.map ? &from.card : NULL));
+	if (settings->pretrained[0])
+		hd_dataset_centre(&t->dataset);
 	HD_TRY(hd_dataset_load(&t->dataset, settings, t->backend));
 	hd_catalog_print(stderr, &t->dataset.catalog, &t->dataset.samples, false);
 	HD_TRY(hd_dataset_split(&t->dataset, HD_TRAIN, &t->train, &t->train_count));
 	HD_TRY(hd_dataset_split(&t->dataset, HD_VAL, &t->val, &t->val_count));
 	t->steps_per_epoch = (t->train_count + settings->batch_size - 1) / settings->batch_size;
 	HD_TRY(make_model(t, &from));
-	HD_TRY(hd_batcher_open(&t->batcher, t->model, t->backend, &t->dataset));
+	const hd_augment augment = {.dropout = (float)settings->augment_dropout,
+	        .scale_min = (float)settings->scale_min,
+	        .scale_max = (float)settings->scale_max,
+	        .level_jitter = (float)settings->level_jitter,
+	        .receiver_dropout = (float)settings->receiver_dropout};
+	bool augmented = augment.dropout > 0 || augment.scale_min != 1 || augment.scale_max != 1 ||
+	                 augment.level_jitter > 0 || augment.receiver_dropout > 0;
+	HD_TRY(hd_batcher_open(&t->batcher, t->model, t->backend, &t->dataset, augmented ? &augment : NULL));
 	if (!t->train_count)
 		st = hd_fail(HD_E_DATA, "%s: no training sample has a readable recording", settings->data_dir);
 done:
@@ -193,8 +221,8 @@ static hd_status train_step(hd_trainer *t, const hd_adamw_hyper *hyper)
 	int64_t count = t->train_count - from < N ? t->train_count - from : N;
 	float sums[4], norm2;
 	bool skipped;
-	HD_TRY(hd_batcher_fill(
-	        &t->batcher, t->train + from, count, (uint64_t)t->settings->seed, (uint32_t)t->state.epoch, true));
+	HD_TRY(hd_batcher_fill(&t->batcher, t->train + from, NULL, count, (uint64_t)t->settings->seed,
+	        (uint32_t)t->state.epoch, true));
 	HD_TRY(hd_model_forward(t->model, true));
 	HD_TRY(hd_model_loss(t->model, 1.0f / (float)count));
 	HD_TRY(hd_model_backward(t->model));
@@ -298,7 +326,7 @@ static hd_status finish(hd_train_result *out, hd_trainer *t)
 		goto done;
 	HD_TRY(hd_checkpoint_open(&best, out->checkpoint_path));
 	HD_TRY(hd_checkpoint_model(&model, &best, t->backend, (int)t->settings->batch_size, false));
-	HD_TRY(hd_batcher_open(&batcher, model, t->backend, &t->dataset));
+	HD_TRY(hd_batcher_open(&batcher, model, t->backend, &t->dataset, NULL));
 	HD_TRY(hd_evaluate(&out->metrics, NULL, &batcher, t->val, t->val_count, NULL, false));
 done:
 	hd_batcher_close(&batcher);

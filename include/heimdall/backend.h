@@ -50,6 +50,23 @@ typedef struct hd_rng_key {
 	uint32_t reserved;
 } hd_rng_key;
 
+/* Random changes of a training sample, each drawn by Philox from (seed, epoch, sample); host memory. */
+typedef struct hd_augment {
+	float dropout;          /* share of normalised values set to 0 */
+	float scale_min;        /* a factor on the normalised values of a sample, uniform from here ... */
+	float scale_max;        /* ... to here */
+	float level_jitter;     /* standard deviation of a level added to each channel, dB */
+	float receiver_dropout; /* largest share of channels made silent; a sample draws its own from 0 to this */
+} hd_augment;
+
+/* Streams of the draws of hd_augment: the counter's last word. */
+#define HD_AUGMENT_SAMPLE 0x41554753u  /* counter 0: word 0 the scale, word 1 the share of channels */
+#define HD_AUGMENT_CHANNEL 0x41554743u /* counter c: word 0 silence, words 1 and 2 the level */
+#define HD_AUGMENT_VALUE 0x41554756u   /* counter e/4, word e%4 of value e = (m*W + t)*C + c */
+
+/* Levels this far above silence move fully with a channel's offset, those at silence not at all, dB. */
+#define HD_OFFSET_RAMP_DB 10.0f
+
 typedef enum hd_op_kind { HD_REQUIRED, HD_FUSED } hd_op_kind;
 
 /* The operation table. A slot of kind HD_FUSED may be NULL: then it is composed from required ones. */

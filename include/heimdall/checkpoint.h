@@ -12,7 +12,7 @@
 #include "heimdall/safetensors.h"
 #include "heimdall/settings.h"
 
-#define HD_CHECKPOINT_FORMAT 1
+#define HD_CHECKPOINT_FORMAT 2
 #define HD_TOP_K_MAX 1000
 
 /* What a model knows about its data. */
@@ -23,9 +23,10 @@ typedef struct hd_data_card {
 	double centre_latitude_deg; /* mean of the training labels */
 	double centre_longitude_deg;
 	double sigma_min_m, sigma_max_m;
-	int n_mels;
-	float *mean; /* (M) dB; NULL with normalize recording */
-	float *rstd; /* (M) */
+	int height;    /* H, rows of a network input */
+	float *mean;   /* (H); NULL with normalize recording */
+	float *rstd;   /* (H) */
+	float *offset; /* (channels) dB taken out of each receiver's levels; NULL without gain_offsets */
 } hd_data_card;
 
 void hd_data_card_free(hd_data_card *card); /* NULL-safe */
@@ -72,6 +73,9 @@ void hd_checkpoint_close(hd_checkpoint *checkpoint); /* NULL-safe */
 /* Makes the model that a checkpoint holds, for batches of N, with its weights (and moments where with_state). */
 hd_status hd_checkpoint_model(
         hd_model **out, const hd_checkpoint *checkpoint, hd_backend *backend, int batch, bool with_state);
+
+/* The weights of a checkpoint into a model of the same shapes; HD_E_DATA names the first tensor that does not fit. */
+hd_status hd_checkpoint_load_weights(hd_model *model, const hd_checkpoint *checkpoint);
 
 /*
  * The newest valid checkpoint with a training state in a folder, found by reading the files: *out_path is new

@@ -11,7 +11,8 @@
 #include "heimdall/settings.h"
 #include "heimdall/feature_cache.h"
 
-#define HD_MIN_CHANNELS 3 /* one-receiver data is repeated to this many */
+#define HD_CACHE_FOLDER ".heimdall-cache" /* beside the catalogue, unless cache_dir says otherwise */
+#define HD_MIN_CHANNELS 3                 /* one-receiver data is repeated to this many */
 
 typedef struct hd_dataset {
 	hd_catalog catalog;
@@ -19,15 +20,22 @@ typedef struct hd_dataset {
 	hd_feature_config features;
 	hd_feature_cache cache;
 	hd_data_card card;
+	bool recorded; /* the card came from a checkpoint */
 } hd_dataset;
 
 hd_feature_config hd_feature_config_from(const hd_settings *settings);
+
+/* Receivers, rates and splits as the settings say; texts stay the settings'. */
+hd_sample_config hd_sample_config_from(const hd_settings *settings);
 
 /*
  * Reads the catalogue of settings->data_dir and groups it into samples, without touching any IQ. A card from a
  * checkpoint fixes receivers, label frame and statistics; with NULL they come from the training split.
  */
 hd_status hd_dataset_open(hd_dataset *out, const hd_settings *settings, const hd_data_card *recorded);
+
+/* Puts the mean of this data set's training labels into the card, where a recorded card brought another one. */
+void hd_dataset_centre(hd_dataset *dataset);
 
 /* Computes or loads the features, and the statistics where no card fixed them. */
 hd_status hd_dataset_load(hd_dataset *dataset, const hd_settings *settings, hd_backend *backend);

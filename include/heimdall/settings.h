@@ -62,6 +62,9 @@ hd_status hd_settings_read_yaml_text(hd_settings *settings, const char *yaml, co
  */
 hd_status hd_settings_inherit(hd_settings *settings, const hd_settings *recorded, char **out_differences);
 
+/* The same for what a model's weights depend on: groups features and model, sample_rate, resample and shift_max. */
+hd_status hd_settings_inherit_model(hd_settings *settings, const hd_settings *recorded, char **out_differences);
+
 /* HEIMDALL_<KEY> of the environment. An unknown HEIMDALL_ name is an error, except HEIMDALL_CPU_TIER. */
 hd_status hd_settings_read_environment(hd_settings *settings);
 
@@ -74,8 +77,11 @@ hd_status hd_settings_read_environment(hd_settings *settings);
 hd_status hd_settings_read_arguments(hd_settings *settings, char command, int argc, char **argv,
         const char **positional, int max_positional, int *positional_count, bool *help);
 
-/* Combinations that cannot be (validation_split + test_split >= 1, f_min >= f_max, hop_length > n_fft, ...). */
-hd_status hd_settings_check(const hd_settings *settings);
+/*
+ * Combinations that cannot be (validation_split + test_split >= 1, f_min >= f_max, hop_length > n_fft, ...).
+ * resample sets sample_rate, which is an error where that was given and differs.
+ */
+hd_status hd_settings_check(hd_settings *settings);
 
 /* The help of one subcommand's settings, grouped, at most 80 columns. */
 void hd_settings_help(FILE *to, char command);

@@ -263,9 +263,12 @@ static double fused_bytes(const hd_shape *s)
 const hd_case hd_case_stft_mel_db = {"stft_mel_db", "R n T n_fft hop M", stft_shapes, HD_COUNT(stft_shapes), stft_bench,
         HD_COUNT(stft_bench), 1, false, fused_make, fused_call, fused_reference, NULL, fused_flops, fused_bytes};
 
-/* ---- assemble_batch; d: N C M T W; variant 1: mean NULL ---- */
+/* ---- assemble_batch; d: N C M T W; variants: 0 plain, 1 mean NULL, 2 offsets, 3 all random changes ---- */
 
 #define SAMPLES 3
+#define VARIANTS 4
+static const hd_augment assemble_augment = {
+        .dropout = 0.3f, .scale_min = 0.9f, .scale_max = 1.2f, .level_jitter = 3, .receiver_dropout = 0.6f};
 
 static void assemble_make(hd_run *run, const hd_ops *ops)
 {
@@ -284,9 +287,16 @@ static void assemble_make(hd_run *run, const hd_ops *ops)
 		if (n % 3 == 1)
 			hd_set(index, n, -1);
 	}
-	if (run->variant == 0) {
+	hd_input(run, "silence", HD_F32, d[2], -90, -85);
+	if (run->variant != 1) {
 		hd_input(run, "mean", HD_F32, d[2], -80, -40);
 		hd_input(run, "rstd", HD_F32, d[2], 0.05, 0.2);
+	}
+	if (run->variant >= 2)
+		hd_input(run, "offset", HD_F32, d[1], -8, 8);
+	if (run->variant == 3) {
+		hd_input(run, "key", HD_I32, 4, -0x1p31, 0x1p31);
+		hd_input(run, "sample", HD_I32, d[0], -0x1p31, 0x1p31);
 	}
 }
 
@@ -294,16 +304,47 @@ static hd_status assemble_call(const hd_ops *ops, const hd_run *run)
 {
 	const int64_t *d = run->shape->d;
 	return ops->assemble_batch(hd_dev(run, "out"), hd_dev(run, "db"), hd_dev(run, "index"), hd_dev(run, "start"),
-	        hd_dev(run, "mean"), hd_dev(run, "rstd"), HD_F32, d[0], d[1], d[2], d[3], d[4], NULL);
+	        hd_dev(run, "mean"), hd_dev(run, "rstd"), hd_dev(run, "silence"), hd_dev(run, "offset"),
+	        run->variant == 3 ? &assemble_augment : NULL, hd_dev(run, "key"), hd_dev(run, "sample"), HD_F32, d[0],
+	        d[1], d[2], d[3], d[4], NULL);
 }
 
-/* Rounding of the mean, of the difference, of rstd and of the product, two eps in all; own statistics twice that. */
+static double *doubles(int64_t count)
+{
+	double *p = malloc((size_t)(count > 0 ? count : 1) * sizeof *p);
+	if (!p)
+		abort();
+	return p;
+}
+
+/*
+ * Rounding of the mean, of the difference, of rstd and of the product, two eps in all; own statistics twice that;
+ * the level, its ramp (a difference and two products), the sum and the factor add at most four more.
+ */
 static void assemble_reference(hd_run *run)
 {
 	const int64_t *d = run->shape->d;
+	const hd_augment *augment = run->variant == 3 ? &assemble_augment : NULL;
+	uint32_t seed[2] = {0}, epoch = 0;
+	ref_augment draws = {
+	        doubles(d[0]), doubles(d[0] * d[1]), doubles(d[0] * d[1]), doubles(d[0] * d[1] * d[2] * d[4])};
+	if (augment) {
+		const double *key = hd_val(run, "key");
+		seed[0] = (uint32_t)(int32_t)key[0];
+		seed[1] = (uint32_t)(int32_t)key[1];
+		epoch = (uint32_t)(int32_t)key[2];
+	}
+	ref_draw_augment(&draws, augment, run->variant >= 2 ? hd_val(run, "offset") : NULL, seed, epoch,
+	        augment ? hd_val(run, "sample") : NULL, d[0], d[1], d[2], d[4]);
 	ref_assemble_batch(hd_want(run, "out"), hd_mag(run, "out"), hd_val(run, "db"), hd_val(run, "index"),
-	        hd_val(run, "start"), hd_val(run, "mean"), hd_val(run, "rstd"), d[0], d[1], d[2], d[3], d[4]);
-	hd_bound(run, "out", run->variant ? 4 : 2);
+	        hd_val(run, "start"), run->variant != 1 ? hd_val(run, "mean") : NULL,
+	        run->variant != 1 ? hd_val(run, "rstd") : NULL, hd_val(run, "silence"), &draws, d[0], d[1], d[2], d[3],
+	        d[4]);
+	hd_bound(run, "out", run->variant == 0 ? 2 : run->variant == 1 ? 4 : 6);
+	free(draws.kept);
+	free(draws.silent);
+	free(draws.level);
+	free(draws.factor);
 }
 
 static double assemble_flops(const hd_shape *s)
@@ -320,5 +361,5 @@ static const hd_shape assemble_shapes[] = {
         {{0, 3, 4, 9, 5}}, {{1, 1, 1, 1, 1}}, {{4, 3, 7, 9, 9}}, {{5, 2, 16, 40, 31}}, {{4, 3, 128, 37, 32}}};
 static const hd_shape assemble_bench[] = {{{32, 3, 128, 376, 32}}, {{256, 3, 128, 376, 32}}};
 const hd_case hd_case_assemble_batch = {"assemble_batch", "N C M T W", assemble_shapes, HD_COUNT(assemble_shapes),
-        assemble_bench, HD_COUNT(assemble_bench), 2, false, assemble_make, assemble_call, assemble_reference, NULL,
-        assemble_flops, assemble_bytes};
+        assemble_bench, HD_COUNT(assemble_bench), VARIANTS, false, assemble_make, assemble_call, assemble_reference,
+        NULL, assemble_flops, assemble_bytes};

@@ -82,8 +82,42 @@ void ref_mel_db(double *db, double *sums, const double *power, const double *fir
 	}
 }
 
+void ref_draw_augment(ref_augment *out, const hd_augment *a, const double *offset, const uint32_t seed[2],
+        uint32_t epoch, const double *sample, int64_t N, int64_t C, int64_t M, int64_t W)
+{
+	uint32_t r[4];
+	for (int64_t n = 0; n < N; n++) {
+		uint32_t id = a ? (uint32_t)(int32_t)sample[n] : 0;
+		double share = 0;
+		out->factor[n] = 1;
+		if (a) {
+			ref_philox(r, (const uint32_t[4]){0, id, epoch, HD_AUGMENT_SAMPLE}, seed);
+			out->factor[n] =
+			        (double)a->scale_min + ((double)a->scale_max - (double)a->scale_min) * r[0] / 0x1p32;
+			share = (double)(a->receiver_dropout * ((float)r[1] * 0x1p-32f));
+		}
+		for (int64_t c = 0; c < C; c++) {
+			out->level[n * C + c] = offset ? -offset[c] : 0;
+			out->silent[n * C + c] = 0;
+			if (!a)
+				continue;
+			ref_philox(r, (const uint32_t[4]){(uint32_t)c, id, epoch, HD_AUGMENT_CHANNEL}, seed);
+			out->silent[n * C + c] = r[0] < floor(share * 0x1p32);
+			out->level[n * C + c] += (double)a->level_jitter * sqrt(-2 * log((r[1] + 1.0) / 0x1p32)) *
+			                         cos(2 * M_PI * r[2] / 0x1p32);
+		}
+		for (int64_t e = 0; e < M * W * C; e++) {
+			if (a)
+				ref_philox(
+				        r, (const uint32_t[4]){(uint32_t)(e / 4), id, epoch, HD_AUGMENT_VALUE}, seed);
+			out->kept[n * M * W * C + e] = !a || r[e % 4] >= floor((double)a->dropout * 0x1p32);
+		}
+	}
+}
+
 void ref_assemble_batch(double *out, double *m, const double *db, const double *index, const double *start,
-        const double *mean, const double *rstd, int64_t N, int64_t C, int64_t M, int64_t T, int64_t W)
+        const double *mean, const double *rstd, const double *silence, const ref_augment *augment, int64_t N, int64_t C,
+        int64_t M, int64_t T, int64_t W)
 {
 	for (int64_t n = 0; n < N; n++) {
 		for (int64_t c = 0; c < C; c++) {
@@ -102,9 +136,18 @@ void ref_assemble_batch(double *out, double *m, const double *db, const double *
 					continue;
 				}
 				double v = window[i / W * T + i % W], shift = mean ? mean[i / W] : mu;
-				double factor = mean ? rstd[i / W] : 1 / sqrt(variance + 1e-8);
-				out[at] = (v - shift) * factor;
-				m[at] = (fabs(v) + (mean ? fabs(shift) : size)) * fabs(factor);
+				double factor = (mean ? rstd[i / W] : 1 / sqrt(variance + 1e-8)) * augment->factor[n];
+				double quiet = silence[i / W], level = augment->level[n * C + c];
+				double moved =
+				        augment->silent[n * C + c]
+				                ? quiet
+				                : v + level * fmin(1, fmax(0, (v - quiet) / (double)HD_OFFSET_RAMP_DB));
+				out[at] = (moved - shift) * factor * augment->kept[at];
+				m[at] = (fabs(v) + fabs(quiet) +
+				                fabs(level) *
+				                        (1 + (fabs(v) + fabs(quiet)) / (double)HD_OFFSET_RAMP_DB) +
+				                (mean ? fabs(shift) : size)) *
+				        fabs(factor) * augment->kept[at];
 			}
 		}
 	}

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "heimdall/backend.h"
+
 /* IEEE half precision; to_half rounds to nearest even, found by bisection over all halves. */
 double ref_half(uint16_t half);
 uint16_t ref_to_half(double value);
@@ -24,8 +26,20 @@ void ref_stft_power(double *power, double *l1, const double *x, const double *wi
 /* sums (R,M,T): the filter's sum plus floor, before the logarithm. */
 void ref_mel_db(double *db, double *sums, const double *power, const double *first, const double *offset,
         const double *w, double floor, int64_t R, int64_t T, int64_t F, int64_t M);
+/* offset, silence, mean: NULL where the operation gets none. random: one per row and per (row, channel), per value. */
+typedef struct ref_augment {
+	double *factor; /* (N) */
+	double *level;  /* (N,C) added, offset included */
+	double *silent; /* (N,C) 1: taken away */
+	double *kept;   /* (N,M,W,C) 0: dropped */
+} ref_augment;
+
+/* The draws of one call, from Philox as written in kernels.def. Arrays of the sizes above, filled. */
+void ref_draw_augment(ref_augment *out, const hd_augment *augment, const double *offset, const uint32_t seed[2],
+        uint32_t epoch, const double *sample, int64_t N, int64_t C, int64_t M, int64_t W);
 void ref_assemble_batch(double *out, double *m, const double *db, const double *index, const double *start,
-        const double *mean, const double *rstd, int64_t N, int64_t C, int64_t M, int64_t T, int64_t W);
+        const double *mean, const double *rstd, const double *silence, const ref_augment *augment, int64_t N, int64_t C,
+        int64_t M, int64_t T, int64_t W);
 
 void ref_patch_gather(double *cols, const double *x, int64_t N, int64_t H, int64_t W, int64_t C, int64_t p);
 void ref_patch_scatter(double *dx, const double *dcols, int64_t N, int64_t H, int64_t W, int64_t C, int64_t p);
