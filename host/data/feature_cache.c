@@ -17,7 +17,8 @@
 
 #define BLOCK_RECORDINGS 512
 #define STATISTICS_SAMPLES 512
-#define SMALLEST_STD_DB 1e-3
+#define SMALLEST_STD_DB 1e-3 /* less: an empty filter */
+#define LEAST_STD_DB 1.0     /* less is scatter around silence, which must not be blown up to the size of a signal */
 
 /* One recording to put into the cache: where it belongs and how it went. */
 typedef struct job {
@@ -326,7 +327,8 @@ static int by_hash(const void *a, const void *b)
 /* A level as assemble_batch moves it. */
 static double moved(double v, double offset, double silence)
 {
-	return v - offset * fmin(1, fmax(0, (v - silence) / (double)HD_OFFSET_RAMP_DB));
+	double g = pow(10, -offset / 10), t = fmin(1, pow(10, (silence - v) / 10));
+	return v + 10 * log10(g + (1 - g) * t);
 }
 
 /* Mean and standard deviation of one band over n samples, in double and two passes. */
@@ -371,7 +373,7 @@ hd_status hd_feature_statistics(float *mean, float *rstd, const hd_feature_cache
 		double mu = 0, sigma = 0;
 		band_statistics(&mu, &sigma, cache, list, n, m, offset, (double)silence[m]);
 		mean[m] = (float)mu;
-		rstd[m] = sigma < SMALLEST_STD_DB ? 0.0f : (float)(1 / sigma);
+		rstd[m] = sigma < SMALLEST_STD_DB ? 0.0f : (float)(1 / fmax(sigma, LEAST_STD_DB));
 	}
 	free(list);
 	return st;

@@ -11,7 +11,8 @@
 #include "host/signal/random.h"
 
 #define BLOCK_ROWS 256
-#define LEVEL_STEP_DB 0.01 /* as tables of measurements have it */
+#define FLOOR_SCATTER_DB 1.0 /* of readings of a receiver's own noise, as measured ones have */
+#define LEVEL_STEP_DB 0.01   /* as tables of measurements have it */
 
 /* What one block of rows is drawn with; one thread. */
 typedef struct block {
@@ -66,9 +67,9 @@ static void draw_places(block *b, const hd_fit *f, const hd_draw_config *c, box 
 	}
 }
 
-static bool draw_heard(const hd_law *l, double mean_db, hd_random *r)
+static bool draw_heard(const hd_law *l, double reading_db, hd_random *r)
 {
-	double chance = 1 / (1 + exp(-(l->heard_intercept + l->heard_slope * (mean_db - l->limit_db))));
+	double chance = 1 / (1 + exp(-(l->heard_intercept + l->heard_slope * (reading_db - l->limit_db))));
 	return hd_random_uniform(r) < chance;
 }
 
@@ -86,10 +87,13 @@ static hd_status draw_block(hd_levels *out, block *b, const hd_fit *f, int64_t f
 			/* drawn for absent ones too, so that a receiver's draws do not depend on the others */
 			double signal = b->mean_db[i] + sqrt(b->variance[i] + own) * hd_random_normal(&b->random[i]) +
 			                b->common_db[i];
-			bool heard = draw_heard(law, b->mean_db[i], &b->random[i]);
+			bool heard = draw_heard(law, hd_law_reading_db(law, b->mean_db[i]), &b->random[i]);
+			double reading = hd_law_reading_db(law, signal),
+			       noise_share = pow(10, (law->floor_db - reading) / 10);
+			reading += FLOOR_SCATTER_DB * fmin(noise_share, 1) * hd_random_normal(&b->random[i]);
 			if (heard && b->hour[i] >= 0 && f->online[b->hour[i] * f->levels.R + q])
 				out->rows[from + i].level_db[q] =
-				        (float)(round(hd_law_reading_db(law, signal) / LEVEL_STEP_DB) * LEVEL_STEP_DB);
+				        (float)(round(reading / LEVEL_STEP_DB) * LEVEL_STEP_DB);
 		}
 	}
 	for (int64_t i = 0; i < n; i++)

@@ -6,8 +6,9 @@
  * over the position of the emission (Rasmussen and Williams 2006, chapter 2; exponential covariance as found for
  * shadowing by Gudmundson 1991) and noise of its own:
  *
- *   S = a - 10 n log10(d) + g(position) + e,   cov g = field^2 exp(-distance / length)
+ *   S = a - 10 n log10(d) + g(position) + h(hour) + e,   cov g = field^2 exp(-distance / length)
  *
+ * h is the receiver's offset of an hour: gains change from one day to another, by 15 dB at some receivers.
  * A receiver reads S and its own noise as powers, L = 10 log10(10^(S/10) + 10^(floor/10)): near the floor a level
  * tells only that the signal is weak. So the law is a Tobit regression with Huber's weights (readings below `limit`
  * count as "less than limit"), and the process is conditioned on the readings by Gauss-Newton steps on L(S).

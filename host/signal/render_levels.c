@@ -14,8 +14,8 @@
 #include "host/signal/output.h"
 #include "host/signal/waveform.h"
 
-#define LEVELS_NAME "levels.csv"
-#define RECEIVERS_NAME "receivers.csv"
+#define LEVELS_NAME "rendered_levels.csv"
+#define RECEIVERS_NAME "rendered_receivers.csv"
 #define SETTLE_S 0.02       /* audio before the recording, so that filters have settled */
 #define DEVIATION_HZ 2500.0 /* of a narrow-band hand-held radio */
 #define PRE_EMPHASIS_US 750.0

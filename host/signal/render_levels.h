@@ -25,8 +25,8 @@ typedef struct hd_render_config {
 } hd_render_config;
 
 /*
- * OUT/manifest.csv (session = hour, or the row itself where it was drawn; emission = row), OUT/levels.csv,
- * OUT/receivers.csv and OUT/emissions/ROW/RECEIVER.npy. A receiver that did not hear a row has no recording. Mean
+ * OUT/manifest.csv (session = hour, or the row itself where it was drawn; emission = row), OUT/rendered_levels.csv,
+ * OUT/rendered_receivers.csv and OUT/emissions/ROW/RECEIVER.npy. A receiver that did not hear a row has no recording. Mean
  * power of signal: 10^((level - full_scale)/10), of noise 10^((floor - full_scale)/10). A recording follows from
  * (seed, row's number, receiver's place) alone.
  */

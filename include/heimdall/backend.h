@@ -64,9 +64,6 @@ typedef struct hd_augment {
 #define HD_AUGMENT_CHANNEL 0x41554743u /* counter c: word 0 silence, words 1 and 2 the level */
 #define HD_AUGMENT_VALUE 0x41554756u   /* counter e/4, word e%4 of value e = (m*W + t)*C + c */
 
-/* Levels this far above silence move fully with a channel's offset, those at silence not at all, dB. */
-#define HD_OFFSET_RAMP_DB 10.0f
-
 typedef enum hd_op_kind { HD_REQUIRED, HD_FUSED } hd_op_kind;
 
 /* The operation table. A slot of kind HD_FUSED may be NULL: then it is composed from required ones. */

@@ -51,8 +51,9 @@ hd_status hd_feature_offsets(float *offset, const hd_feature_cache *cache, const
 
 /*
  * Mean and 1/standard deviation of every row over channels and frames of the first 512 valid training
- * samples in the order of their hashes, levels moved by offset (C; NULL: not) as assemble_batch does; a row that varies
- * less than 0.001 dB (an empty filter) gets rstd 0. mean, rstd, silence (H).
+ * samples in the order of their hashes, levels moved by offset (C; NULL: not) as assemble_batch does; a
+ * deviation under 1 dB counts as 1 dB (scatter around silence is no signal), one under 0.001 dB (an empty filter) gives
+ * rstd 0. mean, rstd, silence (H).
  */
 hd_status hd_feature_statistics(float *mean, float *rstd, const hd_feature_cache *cache, const hd_samples *samples,
         const float *offset, const float *silence);

@@ -46,6 +46,17 @@ static bool below(uint32_t word, float share)
 	return word < (uint32_t)((double)share * 0x1p32);
 }
 
+/* Natural logarithm of 10 to the tenth: dB to nepers of power. */
+#define DB_LOG 0.23025850929940457f
+
+/* A level after the gain e^log_gain on its power above that of silence. Both forms add positive terms only. */
+static float move_level(float v, float quiet, float gain, float log_gain)
+{
+	float t = expf(fminf(0, (quiet - v) * DB_LOG));
+	float moved = log_gain < 0 ? gain + (1 - gain) * t : 1 + (gain - 1) * (1 - t);
+	return v + logf(moved) * (1 / DB_LOG);
+}
+
 /* Level added to a channel; *silent where the channel is taken away. */
 static float draw_level(bool *silent, const shared *s, int64_t c, float share, uint32_t sample)
 {
@@ -68,7 +79,7 @@ static void assemble_channel(
 {
 	float own_mean = 0, own_rstd = 0;
 	bool silent;
-	float level = draw_level(&silent, s, c, share, sample);
+	float log_gain = draw_level(&silent, s, c, share, sample) * DB_LOG, gain = expf(log_gain);
 	if (!s->mean)
 		window_statistics(db, s->M, s->T, s->W, &own_mean, &own_rstd);
 	for (int64_t m = 0; m < s->M; m++) {
@@ -76,10 +87,10 @@ static void assemble_channel(
 		float quiet = s->silence[m];
 		for (int64_t t = 0; t < s->W; t++) {
 			float v = hd_half_to_float(db[m * s->T + t]);
-			if (level != 0)
-				v += level * fminf(1, fmaxf(0, (v - quiet) * (1 / HD_OFFSET_RAMP_DB)));
 			if (silent)
 				v = quiet;
+			else if (log_gain != 0)
+				v = move_level(v, quiet, gain, log_gain);
 			out[(m * s->W + t) * s->C + c] = (v - mu) * scale;
 		}
 	}

@@ -319,7 +319,7 @@ static double *doubles(int64_t count)
 
 /*
  * Rounding of the mean, of the difference, of rstd and of the product, two eps in all; own statistics twice that;
- * the level, its ramp (a difference and two products), the sum and the factor add at most four more.
+ * the gain, the exponential, the logarithm (2 ulp each), their sums and products and the factor add at most four more.
  */
 static void assemble_reference(hd_run *run)
 {

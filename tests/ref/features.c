@@ -138,14 +138,14 @@ void ref_assemble_batch(double *out, double *m, const double *db, const double *
 				double v = window[i / W * T + i % W], shift = mean ? mean[i / W] : mu;
 				double factor = (mean ? rstd[i / W] : 1 / sqrt(variance + 1e-8)) * augment->factor[n];
 				double quiet = silence[i / W], level = augment->level[n * C + c];
-				double moved =
-				        augment->silent[n * C + c]
-				                ? quiet
-				                : v + level * fmin(1, fmax(0, (v - quiet) / (double)HD_OFFSET_RAMP_DB));
+				double g = pow(10, level / 10), t = fmin(1, pow(10, (quiet - v) / 10));
+				double moved = augment->silent[n * C + c] ? quiet : v + 10 * log10(g + (1 - g) * t);
 				out[at] = (moved - shift) * factor * augment->kept[at];
-				m[at] = (fabs(v) + fabs(quiet) +
-				                fabs(level) *
-				                        (1 + (fabs(v) + fabs(quiet)) / (double)HD_OFFSET_RAMP_DB) +
+				/* t carries the error of its exponent, the sum that of t, at most by the larger of g
+				 * and 1/g */
+				double sum = 10 / M_LN10 *
+				             (1 + fmax(g, 1 / g) * (1 + (fabs(v) + fabs(quiet)) * M_LN10 / 10));
+				m[at] = (fabs(v) + fabs(quiet) + fabs(level) + (level != 0 ? sum : 0) +
 				                (mean ? fabs(shift) : size)) *
 				        fabs(factor) * augment->kept[at];
 			}
