@@ -387,3 +387,110 @@ Test(catalog, hash_is_stable)
 	cr_assert_neq(hd_hash32("a", 1, 0), hd_hash32("b", 1, 0));
 	cr_assert_neq(hd_hash32("a", 1, 0), hd_hash32("a", 1, 1));
 }
+
+/* ---- groups that are given ---- */
+
+static hd_split split_of(const hd_samples *s, const hd_catalog *c, const char *session)
+{
+	for (size_t i = 0; i < s->count; i++)
+		if (!strcmp(c->recordings[s->samples[i].recording[0]].session, session))
+			return s->samples[i].split;
+	cr_assert_fail("no session %s", session);
+	return HD_SPLIT_COUNT;
+}
+
+/* Writes a second file beside the manifest. */
+static const char *write_folds(const char *text)
+{
+	static char path[512];
+	snprintf(path, sizeof path, "%s/folds.csv", folder);
+	FILE *f = fopen(path, "wb");
+	cr_assert(f && fputs(text, f) >= 0 && fclose(f) == 0, "%s", path);
+	return path;
+}
+
+Test(catalog, a_fold_is_the_test_split)
+{
+	hd_catalog c = read_text("session,iq,latitude,longitude,site\na,x,1,1,n\nb,x,2,1,n\nc,x,3,1,s\nd,x,4,1,s\n");
+	hd_sample_config config = plain;
+	config.folds = write_folds("hour,fold\r\na,0\r\nb,1\r\nc,0\r\nd,1\r\n");
+	config.fold = 1;
+	hd_samples s = build(&c, &config);
+	cr_expect_eq(s.split_by, HD_SPLIT_BY_FOLDS);
+	cr_expect(split_of(&s, &c, "b") == HD_TEST && split_of(&s, &c, "d") == HD_TEST);
+	cr_expect(split_of(&s, &c, "a") != HD_TEST && split_of(&s, &c, "c") != HD_TEST);
+	cr_expect(split_of(&s, &c, "a") != split_of(&s, &c, "c"), "one of two trains, one validates");
+	hd_samples_free(&s);
+	config.validation_split = 0;
+	s = build(&c, &config);
+	cr_expect(split_of(&s, &c, "a") == HD_TRAIN && split_of(&s, &c, "c") == HD_TRAIN);
+	hd_samples_free(&s);
+
+	static const struct {
+		const char *text, *words;
+	} wrong[] = {{"hour,fold\na,0\nb,1\nc,0\n", "no fold for session 'd'"}, {"hour,group\na,0\n", "'fold'"},
+	        {"fold\n0\n", "'fold'"}, {"hour,fold\na,zero\n", "folds.csv:2"}, {"hour,fold\na\n", "folds.csv:2"},
+	        {"hour,fold\na,0\nb,0\nc,0\nd,0\n", "no sample is in fold 1"}};
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		config.folds = write_folds(wrong[i].text);
+		cr_expect_eq(hd_samples_build(&s, &c, &config), HD_E_DATA, "folds %zu", i);
+		cr_expect(strstr(hd_error_text(), wrong[i].words), "folds %zu: '%s'", i, hd_error_text());
+		hd_samples_free(&s);
+	}
+	config.folds = write_folds("fold,source\n0,\n");
+	cr_expect_eq(hd_samples_build(&s, &c, &config), HD_E_DATA, "every source is empty and in fold 0");
+	hd_samples_free(&s);
+	unlink(config.folds);
+	hd_catalog_free(&c);
+}
+
+Test(catalog, a_column_or_the_catalogue_decides)
+{
+	char text[8192] = "session,iq,latitude,longitude,site,split\n";
+	for (int i = 0; i < 90; i++)
+		sprintf(text + strlen(text), "s%02d,x,%d,1,site%d,%s\n", i, 1 + i % 50, i / 3,
+		        i < 60   ? "train"
+		        : i < 75 ? "val"
+		                 : "test");
+	hd_catalog c = read_text(text);
+	hd_sample_config config = plain;
+	hd_samples s = build(&c, &config);
+	cr_expect_eq(s.split_by, HD_SPLIT_BY_CATALOG);
+	for (size_t i = 0; i < s.count; i++)
+		cr_assert_eq(s.samples[i].split, i < 60 ? HD_TRAIN : i < 75 ? HD_VAL : HD_TEST, "sample %zu", i);
+	hd_samples_free(&s);
+	config.split_by = HD_SPLIT_BY_COLUMN;
+	hd_status st = hd_samples_build(&s, &c, &config);
+	cr_expect(
+	        st == HD_E_USAGE && strstr(hd_error_text(), "split_column"), "no column named: '%s'", hd_error_text());
+	hd_samples_free(&s);
+	config.split_column = "site";
+	s = build(&c, &config);
+	size_t count[HD_SPLIT_COUNT] = {0};
+	for (size_t i = 0; i < s.count; i++) {
+		cr_assert_eq(s.samples[i].split, s.samples[i / 3 * 3].split, "site%zu lies on two sides", i / 3);
+		count[s.samples[i].split]++;
+	}
+	cr_expect(count[HD_TRAIN] > 30 && count[HD_VAL] && count[HD_TEST], "%zu %zu %zu", count[0], count[1], count[2]);
+	hd_samples_free(&s);
+	hd_catalog_free(&c);
+}
+
+Test(catalog, rates_within_a_crystals_error_are_the_same)
+{
+	cr_expect(!hd_rate_differs(12000, 12001) && !hd_rate_differs(12001.2, 12001));
+	cr_expect(hd_rate_differs(12000, 12001.3) && hd_rate_differs(192000, 191000));
+	hd_catalog c = read_text(HEAD "a,1,1,x,1,1,12001\nb,1,1,x,2,2,48000\n");
+	hd_sample_config config = plain;
+	config.sample_rate_hz = 12000;
+	config.validation_split = config.test_split = 0;
+	config.resample = true;
+	hd_samples s = build(&c, &config);
+	cr_expect_eq(s.count, 2, "both are resampled");
+	hd_samples_free(&s);
+	config.resample = false;
+	s = build(&c, &config);
+	cr_expect(s.count == 1 && c.recordings[0].skip == HD_SKIP_NONE && c.recordings[1].skip == HD_SKIP_WRONG_RATE);
+	hd_samples_free(&s);
+	hd_catalog_free(&c);
+}

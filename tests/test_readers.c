@@ -13,11 +13,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "heimdall/features.h"
 #include "heimdall/iq.h"
 
 #define ROWS 3
 #define SAMPLES 37
 #define BYTES_MAX 65536
+#define FEATURE_FFT 8
+#define FEATURE_MELS 4
+#define FEATURE_FRAMES ((SAMPLES + FEATURE_FFT / 2 - 1) / (FEATURE_FFT / 2) + 1)
 #define REAL_DATA "../shared/data"
 #define MEMORY_MAX_KIB (10 << 10)
 
@@ -212,6 +216,49 @@ static void check_array(const hd_iq *iq, const char *what, int first_row, int ro
 			}
 }
 
+static void compute_features(float *db, const hd_iq *iq)
+{
+	const hd_feature_config config = {.sample_rate_hz = 48000,
+	        .n_fft = FEATURE_FFT,
+	        .hop_length = FEATURE_FFT / 2,
+	        .n_mels = FEATURE_MELS,
+	        .frames = 1};
+	hd_backend *backend;
+	hd_features *plan;
+	cr_assert_eq(hd_backend_open(&backend, "cpu", 1), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_features_create(&plan, backend, &config), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_features_frame_count(&config, SAMPLES), FEATURE_FRAMES);
+	cr_assert_eq(hd_features_compute(plan, db, iq), HD_OK, "%s", hd_error_text());
+	hd_features_free(plan);
+	hd_backend_close(backend);
+}
+
+/*
+ * Features of the array against those of component() itself. The window's weights sum to 1, so a spectral magnitude is
+ * off by at most the error of a sample's magnitude, sqrt(2) times the tolerance of a component, and the root of a mel
+ * power by that times the root of its filter's weights, of which there are at most FEATURE_FFT / 2 + 1; levels are
+ * floats near 1e2.
+ */
+static void check_features(const hd_iq *iq, const char *what, int rows, char kind, size_t width)
+{
+	static double exact[4 * SAMPLES * 2];
+	static float got[4 * FEATURE_MELS * FEATURE_FRAMES], want[4 * FEATURE_MELS * FEATURE_FRAMES];
+	double tolerance = kind == 'u' ? 0.5 / 127.5 : kind == 'i' ? ldexp(0.5, 1 - 8 * (int)width) : 0;
+	hd_iq reference = {.rows = rows, .samples = SAMPLES, .dtype = HD_F64, .scale = 1, .data = exact};
+	cr_assert(rows <= 4);
+	for (int i = 0; i < rows * SAMPLES * 2; i++)
+		exact[i] = component(i / 2 / SAMPLES, i / 2 % SAMPLES, i % 2);
+	compute_features(got, iq);
+	compute_features(want, &reference);
+	for (int i = 0; i < rows * FEATURE_MELS * FEATURE_FRAMES; i++) {
+		double a = sqrt(fmax(pow(10, (double)got[i] / 10) - 1e-9, 0)),
+		       b = sqrt(fmax(pow(10, (double)want[i] / 10) - 1e-9, 0));
+		cr_assert(
+		        fabs(a - b) <= sqrt(FEATURE_FFT / 2 + 1.0) * M_SQRT2 * (tolerance + 0x1p-23) + 2e-5 * b + 1e-6,
+		        "%s: feature %d: %g dB, wanted %g dB", what, i, (double)got[i], (double)want[i]);
+	}
+}
+
 /* Reads, compares with component() and with the probe, frees. */
 static void check_file(const char *path, hd_raw_format raw, int rows, char kind, size_t width, const char *format)
 {
@@ -220,6 +267,7 @@ static void check_file(const char *path, hd_raw_format raw, int rows, char kind,
 	cr_assert_eq(hd_iq_read(&iq, &info, path, raw), HD_OK, "%s", hd_error_text());
 	cr_expect_str_eq(info.format, format);
 	check_array(&iq, path, 0, rows, kind, width);
+	check_features(&iq, path, rows, kind, width);
 	check_probe(path, raw, &iq, &info);
 	hd_iq_free(&iq);
 	cr_assert(!iq.data && !iq.rows, "free leaves zeroes");

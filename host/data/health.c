@@ -46,34 +46,6 @@ double hd_health_median(double *values, size_t n)
 	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-void hd_health_load(float *out, const hd_iq *iq, int64_t row, int64_t from, int64_t count)
-{
-	int64_t at = 2 * (row * iq->samples + from), n = 2 * count;
-	float scale = iq->scale;
-	switch (iq->dtype) {
-	case HD_I16:
-		for (int64_t i = 0; i < n; i++)
-			out[i] = scale * (float)((const int16_t *)iq->data)[at + i];
-		break;
-	case HD_I8:
-		for (int64_t i = 0; i < n; i++)
-			out[i] = scale * (float)((const int8_t *)iq->data)[at + i];
-		break;
-	case HD_U8:
-		for (int64_t i = 0; i < n; i++)
-			out[i] = scale * ((float)((const uint8_t *)iq->data)[at + i] - 127.5f);
-		break;
-	case HD_F64:
-		for (int64_t i = 0; i < n; i++)
-			out[i] = scale * (float)((const double *)iq->data)[at + i];
-		break;
-	default:
-		for (int64_t i = 0; i < n; i++)
-			out[i] = scale * ((const float *)iq->data)[at + i];
-		break;
-	}
-}
-
 /* Sums over all blocks at one pair of frequencies f and -f. */
 typedef struct mirror {
 	double re, im; /* Z(f) Z(-f) */
@@ -165,7 +137,7 @@ done:
 /* Loads a block; what is no number becomes 0. */
 static void load_block(meter *m, int64_t from, int64_t count, int64_t *nonfinite)
 {
-	hd_health_load(m->z, m->iq, m->row, from, count);
+	hd_iq_to_float(m->z, m->iq, m->row, from, count);
 	for (int64_t i = 0; i < 2 * count; i++) {
 		if (isfinite(m->z[i]))
 			continue;

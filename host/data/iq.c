@@ -398,3 +398,31 @@ void hd_iq_free(hd_iq *iq)
 	free(iq->data);
 	*iq = (hd_iq){0};
 }
+
+void hd_iq_to_float(float *out, const hd_iq *iq, int64_t row, int64_t from, int64_t count)
+{
+	int64_t at = 2 * (row * iq->samples + from), n = 2 * count;
+	float scale = iq->scale;
+	switch (iq->dtype) {
+	case HD_I16:
+		for (int64_t i = 0; i < n; i++)
+			out[i] = scale * (float)((const int16_t *)iq->data)[at + i];
+		break;
+	case HD_I8:
+		for (int64_t i = 0; i < n; i++)
+			out[i] = scale * (float)((const int8_t *)iq->data)[at + i];
+		break;
+	case HD_U8:
+		for (int64_t i = 0; i < n; i++)
+			out[i] = scale * ((float)((const uint8_t *)iq->data)[at + i] - 127.5f);
+		break;
+	case HD_F64:
+		for (int64_t i = 0; i < n; i++)
+			out[i] = scale * (float)((const double *)iq->data)[at + i];
+		break;
+	default:
+		for (int64_t i = 0; i < n; i++)
+			out[i] = scale * ((const float *)iq->data)[at + i];
+		break;
+	}
+}

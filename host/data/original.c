@@ -253,24 +253,6 @@ done:
 	return st;
 }
 
-static float component(const hd_iq *iq, int64_t i)
-{
-	switch (iq->dtype) {
-	case HD_F32:
-		return iq->scale * ((const float *)iq->data)[i];
-	case HD_F64:
-		return (float)((double)iq->scale * ((const double *)iq->data)[i]);
-	case HD_I16:
-		return iq->scale * (float)((const int16_t *)iq->data)[i];
-	case HD_I8:
-		return iq->scale * (float)((const int8_t *)iq->data)[i];
-	case HD_U8:
-		return iq->scale * ((float)((const uint8_t *)iq->data)[i] - 127.5f);
-	default:
-		return NAN;
-	}
-}
-
 /* Adds the recording as row r of an (R,n) array, made when the first one tells n. */
 static hd_status add_row(float **pairs, int64_t *n, int R, int r, const hd_recording *recording)
 {
@@ -294,8 +276,7 @@ static hd_status add_row(float **pairs, int64_t *n, int R, int r, const hd_recor
 		goto done;
 	}
 	float *row = *pairs + (size_t)r * (size_t)*n * 2;
-	for (int64_t i = 0; i < *n * 2; i++)
-		row[i] = component(&iq, i);
+	hd_iq_to_float(row, &iq, 0, 0, *n);
 done:
 	hd_iq_free(&iq);
 	return st;

@@ -7,25 +7,6 @@
 #include "heimdall/features.h"
 #include "host/common/memory.h"
 
-#define U8_MIDDLE 127.5f
-
-/* Component i as a float of full scale 1. */
-static float component(const hd_iq *iq, int64_t i)
-{
-	switch (iq->dtype) {
-	case HD_I8:
-		return iq->scale * (float)((const int8_t *)iq->data)[i];
-	case HD_U8:
-		return iq->scale * ((float)((const uint8_t *)iq->data)[i] - U8_MIDDLE);
-	case HD_I16:
-		return iq->scale * (float)((const int16_t *)iq->data)[i];
-	case HD_F64:
-		return (float)((const double *)iq->data)[i];
-	default:
-		return ((const float *)iq->data)[i];
-	}
-}
-
 hd_status hd_iq_resample(hd_iq *iq, double from_hz, double to_hz)
 {
 	hd_status st;
@@ -38,8 +19,7 @@ hd_status hd_iq_resample(hd_iq *iq, double from_hz, double to_hz)
 	size_t done = 0;
 	for (int64_t r = 0; r < iq->rows; r++) {
 		float *to = out + r * 2 * (int64_t)done; /* every row gives as many */
-		for (int64_t i = 0; i < 2 * n; i++)
-			in[i] = component(iq, r * 2 * n + i);
+		hd_iq_to_float(in, iq, r, 0, n);
 		soxr_error_t wrong = soxr_oneshot(
 		        from_hz, to_hz, 2, in, (size_t)n, NULL, to, (size_t)m, &done, &format, &quality, NULL);
 		if (wrong) {

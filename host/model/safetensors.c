@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "host/common/file.h"
 #include "host/common/memory.h"
@@ -21,19 +22,9 @@ static const struct {
         {"I8", HD_I8}, {"U8", HD_U8}};
 #define DTYPE_COUNT (sizeof dtypes / sizeof *dtypes)
 
-/* CRC-32 (IEEE 802.3, reflected 0xEDB88320), four bits at a time. */
 static uint32_t crc32_of(const void *data, size_t bytes)
 {
-	static const uint32_t table[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
-	        0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4,
-	        0xa00ae278, 0xbdbdf21c};
-	uint32_t crc = 0xffffffffu;
-	const unsigned char *p = data;
-	for (size_t i = 0; i < bytes; i++) {
-		crc = table[(crc ^ p[i]) & 15] ^ (crc >> 4);
-		crc = table[(crc ^ (p[i] >> 4)) & 15] ^ (crc >> 4);
-	}
-	return ~crc;
+	return (uint32_t)crc32_z(0, data, bytes);
 }
 
 /* ---- reading ---- */

@@ -152,7 +152,7 @@ static hd_status measure_columns(column *columns, const hd_iq *iq, int64_t row)
 		columns[i] = (column){.low = {INFINITY, INFINITY}, .high = {-INFINITY, -INFINITY}};
 	for (int64_t from = 0; from < iq->samples; from += CHUNK) {
 		int64_t n = iq->samples - from < CHUNK ? iq->samples - from : CHUNK;
-		hd_health_load(z, iq, row, from, n);
+		hd_iq_to_float(z, iq, row, from, n);
 		for (int64_t i = 0; i < n; i++) {
 			column *c = &columns[(int)((double)(from + i) / (double)iq->samples * PANEL_WIDTH)];
 			if (!isfinite(z[2 * i]) || !isfinite(z[2 * i + 1]))
@@ -247,7 +247,7 @@ static hd_status welch(double *db, int points, const hd_iq *iq, int64_t row)
 	for (int i = 0; i < points; i++)
 		sum += 0.5 - 0.5 * cos(2 * M_PI * i / points);
 	for (int64_t s = 0; s < segments; s += every, used++) {
-		hd_health_load(z, iq, row, s * (points / 2), points);
+		hd_iq_to_float(z, iq, row, s * (points / 2), points);
 		for (int c = 0; c < 2; c++) {
 			for (int i = 0; i < points; i++) {
 				float v = z[2 * i + c];
@@ -330,7 +330,7 @@ static void count_values(int64_t *counts, const bins *b, const hd_iq *iq, int64_
 	float z[512];
 	for (int64_t from = 0; from < iq->samples; from += 256) {
 		int64_t n = iq->samples - from < 256 ? iq->samples - from : 256;
-		hd_health_load(z, iq, row, from, n);
+		hd_iq_to_float(z, iq, row, from, n);
 		for (int64_t i = 0; i < 2 * n; i++) {
 			if (!isfinite(z[i]))
 				continue;

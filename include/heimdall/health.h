@@ -186,9 +186,6 @@ hd_status hd_health_receivers(hd_receiver_health **out, size_t *out_count, const
 
 /* ---- what pictures and the judgement share ---- */
 
-/* Row samples from..from+count as floats of full scale 1: out (count,2). */
-void hd_health_load(float *out, const hd_iq *iq, int64_t row, int64_t from, int64_t count);
-
 /* Median of n >= 1 values, which are reordered. */
 double hd_health_median(double *values, size_t n);
 

@@ -59,6 +59,9 @@ bool hd_iq_exists(const char *path);
 /* Splits "file.npy#2" as hd_iq_read does; row -1 where none is named. */
 void hd_iq_split_row(char file[4096], int64_t *row, const char *path);
 
+/* Samples from .. from + count of a row as floats of full scale 1: out (count,2). */
+void hd_iq_to_float(float *out, const hd_iq *iq, int64_t row, int64_t from, int64_t count);
+
 void hd_iq_free(hd_iq *iq); /* NULL-safe; leaves zeroes */
 
 /*
