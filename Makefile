@@ -143,7 +143,7 @@ check: deps-test ## the long tests: planted faults, interruption and resume
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(TEST_BIN) $(BUILD)/bench/oracle
 	BUILD=$(BUILD) tests/check.sh
 
-field: all ## field measurements, five-fold, beside simple methods; FIELD=folder; an hour on 2 cores
+field: all ## field measurements, five-fold, beside simple methods; FIELD=folder; half an hour on 2 cores
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/bench/baselines
 	BUILD=$(BUILD) bench/field.sh $(FIELD)
 

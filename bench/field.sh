@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Field measurements of levels, five-fold: a small ConvNeXt pretrained on renderings of laws fitted to the other folds'
-# measurements, then trained on those, beside simple methods on the same folds. About an hour on two cores.
+# measurements, then trained on those, beside simple methods on the same folds. About half an hour on two cores.
 #
 #   bench/field.sh FOLDER     with levels.csv, receivers.csv and folds.csv
 #
@@ -11,7 +11,7 @@ set -euo pipefail
 BUILD=${BUILD:-build}
 data=${1:-../shared/data/powder}
 out=$BUILD/field
-emissions=${EMISSIONS:-20000}
+emissions=${EMISSIONS:-24000}
 epochs=${EPOCHS:-12}
 config=(--config configs/field.yaml)
 mkdir -p "$out"
@@ -42,7 +42,7 @@ for ((fold = 0; fold < folds; fold++)); do
 	step "fold $fold: training on the measurements of the other folds"
 	"$BUILD/heimdall" train "${config[@]}" --pretrained "$out/pretrained$fold/best.safetensors" \
 		--data_dir "$out/measured" --folds "$data/folds.csv" --fold "$fold" --validation_split 0 --test_split 0 \
-		--epochs "${FINE_EPOCHS:-4}" --learning_rate 0.0001 --batch_size 64 --level_jitter 2 --receiver_dropout 0.8 \
+		--epochs 8 --learning_rate 0.001 --batch_size 64 --level_jitter 2 \
 		--checkpoint_dir "$out/trained$fold"
 
 	step "fold $fold: the hours left out"

@@ -33,6 +33,7 @@ scale_residual_bwd|scale_residual.c|s/sum\[c\] += keep \* g\[c\]/sum[c] += g[c]/
 pool_fwd|pool.c|s/out\[c\] \/= (float)P/out[c] \/= (float)(P + 1)/
 pool_bwd|pool.c|s/g\[c\] \/ (float)P/g[c] * (float)P/
 relu_dropout_fwd|relu_dropout.c|s/key->epoch, layer}/layer, key->epoch}/
+drop_path_scale|drop_path.c|s/key->epoch, HD_DROP_PATH/HD_DROP_PATH, key->epoch/
 relu_dropout_bwd|relu_dropout.c|s/g\[i\] \* scale/g[i]/
 add|add.c|s/x\[i\] + y\[i\]/x[i] - y[i]/
 gaussian_nll|gaussian_nll.c|s/1 - z \* z/1 + z * z/

@@ -8,6 +8,7 @@
 
 #include "heimdall/model.h"
 #include "heimdall/safetensors.h"
+#include "kernels/philox.h"
 
 #define GOLDEN "tests/golden/model.safetensors"
 #define TOLERANCE 1e-4 /* relative to the tensor's largest value, as golden values are exact to 1e-12 */
@@ -179,4 +180,85 @@ Test(model, parameter_counts)
 		cr_assert_eq(got, want, "%s: got %ld parameters, want %ld", b->name, (long)got, (long)want);
 	}
 	hd_backend_close(backend);
+}
+
+/*
+ * Drop path on one sample is the same as other layer scales: 0 where its draw dropped the block, 1/(1-p) times as much
+ * where not. So are the gradients, the layer scale's own by that factor.
+ */
+Test(model, drop_path_is_another_layer_scale)
+{
+	const float rate = 0.7f;
+	fixture plain = {0}, dropped = {0};
+	start(&plain);
+	start(&dropped);
+	hd_model_free(dropped.model);
+	hd_model_config config = small;
+	config.drop_path = rate;
+	cr_assert_eq(hd_model_create(&dropped.model, dropped.backend, &config), HD_OK, "%s", hd_error_text());
+	const hd_model_io *a = hd_model_buffers(plain.model), *b = hd_model_buffers(dropped.model);
+	const hd_rng_key key = {11, 22, 3, 0};
+	const int32_t sample[4] = {77, 78, 79, 80};
+	const float weight[4] = {1, 0, 0, 0}, target[8] = {0.3f, -0.2f};
+	size_t input_bytes = (size_t)4 * (size_t)(small.height * small.width * small.channels) * sizeof(float);
+	plain.backend->copy(plain.backend, b->input, a->input, input_bytes, NULL);
+	for (int m = 0; m < 2; m++) {
+		const fixture *f = m ? &dropped : &plain;
+		const hd_model_io *io = hd_model_buffers(f->model);
+		put(f, io->weight, weight, sizeof weight);
+		put(f, io->target, target, sizeof target);
+		put(f, io->key, &key, sizeof key);
+		put(f, io->sample, sample, sizeof sample);
+	}
+	int count, blocks = 0, total = 0, zeros = 0;
+	const hd_parameter *p = hd_model_parameters(plain.model, &count);
+	float factor[64];
+	for (int s = 0; s < HD_STAGES; s++)
+		total += small.backbone.depths[s];
+	for (int i = 0; i < count; i++) {
+		float *values = calloc((size_t)p[i].size, sizeof(float));
+		cr_assert_eq(hd_model_read(plain.model, HD_FLAT_WEIGHTS, i, values), HD_OK);
+		cr_assert_eq(hd_model_write(dropped.model, HD_FLAT_WEIGHTS, i, values), HD_OK);
+		if (strstr(p[i].name, ".gamma")) {
+			uint32_t words[4];
+			float chance = rate * (float)blocks / (float)(total - 1);
+			hd_philox(words, (const uint32_t[4]){(uint32_t)blocks, 77, key.epoch, HD_DROP_PATH},
+			        (const uint32_t[2]){key.seed_lo, key.seed_hi});
+			factor[blocks] = words[0] < (uint32_t)((double)chance * 0x1p32) ? 0 : 1 / (1 - chance);
+			zeros += factor[blocks] == 0;
+			for (int64_t k = 0; k < p[i].size; k++)
+				values[k] *= factor[blocks];
+			cr_assert_eq(hd_model_write(plain.model, HD_FLAT_WEIGHTS, i, values), HD_OK);
+			blocks++;
+		}
+		free(values);
+	}
+	cr_assert(blocks == total && zeros > 0 && zeros < blocks, "%d of %d blocks dropped: the draw shows nothing",
+	        zeros, blocks);
+	pass(&plain);
+	pass(&dropped);
+	float mu[2][8];
+	plain.backend->download(plain.backend, mu[0], a->mu, sizeof mu[0], NULL);
+	dropped.backend->download(dropped.backend, mu[1], b->mu, sizeof mu[1], NULL);
+	expect_close("mu", mu[1], mu[0], 2);
+	blocks = 0;
+	for (int i = 0; i < count; i++) {
+		float *want = calloc((size_t)p[i].size, sizeof(float)), *got = calloc((size_t)p[i].size, sizeof(float));
+		cr_assert_eq(hd_model_read(plain.model, HD_FLAT_GRADIENTS, i, want), HD_OK);
+		cr_assert_eq(hd_model_read(dropped.model, HD_FLAT_GRADIENTS, i, got), HD_OK);
+		if (strstr(p[i].name, ".gamma")) {
+			for (int64_t k = 0; k < p[i].size; k++)
+				want[k] *= factor[blocks];
+			blocks++;
+		}
+		expect_close(p[i].name, got, want, p[i].size);
+		free(got);
+		free(want);
+	}
+	/* evaluation drops nothing */
+	cr_assert_eq(hd_model_forward(dropped.model, false), HD_OK);
+	dropped.backend->download(dropped.backend, mu[1], b->mu, sizeof mu[1], NULL);
+	cr_assert(memcmp(mu[0], mu[1], 2 * sizeof(float)) != 0);
+	stop(&dropped);
+	stop(&plain);
 }

@@ -998,7 +998,7 @@ Test(readers, real_kiwisdr_recordings)
 	static const struct {
 		const char *name;
 		int64_t samples, stamps, stale;
-		double rate_hz; /* fitted with numpy.polyfit to the stamps behind the stale ones */
+		double rate_hz; /* least squares in rational numbers over the stamps behind the stale ones */
 	} files[] = {{"2017-rx1", 351744, 687, 1, 12001.145}, {"2017-rx2", 348160, 680, 1, 12001.202},
 	        {"2017-rx3", 353792, 691, 1, 12001.132}, {"2020-rx1", 360960, 705, 2, 12001.084},
 	        {"2020-rx2", 354816, 693, 1, 12001.026}, {"2020-rx3", 356352, 696, 1, 12001.086}};

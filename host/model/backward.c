@@ -32,8 +32,8 @@ static hd_status block_backward(hd_model *m, const hd_stage *stage, hd_block *b,
 	const hd_ops *ops = &m->backend->ops;
 	int64_t N = m->config.batch, C = stage->C, rows = N * stage->P;
 	HD_TRY(ops->scale_residual_bwd(m->branch_grad[0], hd_model_weight(m, HD_FLAT_GRADIENTS, b->gamma), m->grad[0],
-	        b->branch, hd_model_weight(m, HD_FLAT_WEIGHTS, b->gamma), NULL, 0.0f, m->work, HD_F32, N, stage->P, C,
-	        m->stream));
+	        b->branch, hd_model_weight(m, HD_FLAT_WEIGHTS, b->gamma), hd_model_path(m, b), 0.0f, m->work, HD_F32, N,
+	        stage->P, C, m->stream));
 	HD_TRY(linear_back(m, m->wide_grad[0], m->branch_grad[0], b->g, b->fc2, rows, HD_MLP_RATIO * C, C));
 	HD_TRY(ops->gelu_bwd(m->wide_grad[1], m->wide_grad[0], b->h, HD_F32, rows * HD_MLP_RATIO * C, m->stream));
 	HD_TRY(linear_back(m, m->branch_grad[0], m->wide_grad[1], b->norm_out, b->fc1, rows, C, HD_MLP_RATIO * C));

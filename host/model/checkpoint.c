@@ -45,6 +45,7 @@ hd_status hd_model_config_from(hd_model_config *out, const hd_settings *settings
 	        .width = (int)settings->frames,
 	        .batch = batch,
 	        .dropout = (float)settings->dropout_rate,
+	        .drop_path = (float)settings->drop_path,
 	        .sigma_min = (float)(card->sigma_min_m / card->frame.scale_m),
 	        .sigma_max = (float)(card->sigma_max_m / card->frame.scale_m),
 	};

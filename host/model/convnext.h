@@ -25,6 +25,7 @@ typedef struct hd_block {
 	hd_linear_params dw, fc1, fc2;
 	hd_norm_params norm;
 	int gamma;
+	int number; /* of all blocks, from 0 */
 	/* saved for backward, all (rows, C) but h, g (rows, 4C) and mean, rstd (rows) */
 	float *dw_out, *norm_out, *mean, *rstd, *h, *g, *branch, *y;
 } hd_block;
@@ -73,9 +74,10 @@ struct hd_model {
 	hd_model_io io;
 	/* backward: gradients of maps (two in turn), of a branch, of the widened branch, scratch */
 	float *grad[2], *branch_grad[2], *wide_grad[2], *work;
+	float *path_rate, *path_scale; /* (blocks), (blocks,N) of drop path; 0 blocks without it */
 	float *norm2, *hyper;
 	int32_t *skipped;
-	bool trained_forward; /* whether the last forward used dropout */
+	bool trained_forward; /* whether the last forward used dropout and drop path */
 	hd_buffer *buffers;
 	size_t buffer_count, buffer_capacity;
 	size_t plan_bytes, parameter_bytes;
@@ -84,8 +86,17 @@ struct hd_model {
 
 /* Fills parameters, stages[].., heads[].. indices and flat_size from config. */
 hd_status hd_model_build_parameters(hd_model *model);
+/* Blocks of all stages together. */
+int hd_model_block_count(const hd_model *model);
 /* Lays out all buffers; model->plan_bytes is the size of the one allocation. */
 hd_status hd_model_build_plan(hd_model *model);
+
+/* Drop path's factors of a block's branch, (N); NULL outside training and without drop path. */
+static inline const float *hd_model_path(const hd_model *model, const hd_block *block)
+{
+	bool on = model->trained_forward && model->config.drop_path > 0;
+	return on ? model->path_scale + (int64_t)block->number * model->config.batch : NULL;
+}
 
 static inline float *hd_model_weight(const hd_model *model, hd_flat which, int parameter)
 {

@@ -56,8 +56,8 @@ static hd_status block_forward(hd_model *m, const hd_stage *stage, hd_block *b, 
 	HD_TRY(linear(m, b->h, b->norm_out, b->fc1, rows, C, HD_MLP_RATIO * C));
 	HD_TRY(ops->gelu_fwd(b->g, b->h, HD_F32, rows * HD_MLP_RATIO * C, m->stream));
 	HD_TRY(linear(m, b->branch, b->g, b->fc2, rows, HD_MLP_RATIO * C, C));
-	HD_TRY(ops->scale_residual_fwd(b->y, b->branch, x, hd_model_weight(m, HD_FLAT_WEIGHTS, b->gamma), NULL, HD_F32,
-	        N, stage->P, C, m->stream));
+	HD_TRY(ops->scale_residual_fwd(b->y, b->branch, x, hd_model_weight(m, HD_FLAT_WEIGHTS, b->gamma),
+	        hd_model_path(m, b), HD_F32, N, stage->P, C, m->stream));
 done:
 	return st;
 }
@@ -86,6 +86,10 @@ hd_status hd_model_forward(hd_model *model, bool training)
 	hd_status st = HD_OK;
 	int64_t N = model->config.batch, D = model->config.backbone.widths[HD_STAGES - 1];
 	float *x = model->io.input;
+	model->trained_forward = training;
+	if (training && model->config.drop_path > 0)
+		HD_TRY(model->backend->ops.drop_path_scale(model->path_scale, model->path_rate, model->io.key,
+		        model->io.sample, hd_model_block_count(model), N, model->stream));
 	for (int s = 0; s < HD_STAGES; s++) {
 		hd_stage *stage = &model->stages[s];
 		stage->in = x;
@@ -100,7 +104,6 @@ hd_status hd_model_forward(hd_model *model, bool training)
 	        model->pooled, x, HD_F32, N, model->stages[HD_STAGES - 1].P, D, model->stream));
 	HD_TRY(norm(
 	        model, model->final_out, model->final_mean, model->final_rstd, model->pooled, model->final_norm, N, D));
-	model->trained_forward = training;
 	for (uint32_t i = 0; i < HD_HEADS; i++)
 		HD_TRY(head_forward(model, &model->heads[i], 2 * i, training ? model->config.dropout : 0.0f));
 done:

@@ -21,6 +21,8 @@ static hd_status check_config(const hd_model_config *c)
 	if (c->height < multiple || c->width < multiple || c->height % multiple || c->width % multiple)
 		return hd_fail(HD_E_USAGE, "n_mels and frames must be multiples of %d for ConvNeXt, got %d x %d",
 		        multiple, c->height, c->width);
+	if (!(c->drop_path >= 0 && c->drop_path < 1))
+		return hd_fail(HD_E_USAGE, "drop_path %g must lie in 0 .. 1, 1 excluded", (double)c->drop_path);
 	if (!(c->sigma_min > 0) || !(c->sigma_max > c->sigma_min))
 		return hd_fail(HD_E_USAGE, "uncertainty_min must be positive and below uncertainty_max");
 	return HD_OK;
@@ -64,6 +66,25 @@ done:
 	return st;
 }
 
+/* Rates of drop path: rising evenly over all blocks. */
+static hd_status upload_paths(hd_model *model)
+{
+	float *rates;
+	int count = hd_model_block_count(model);
+	if (!(model->config.drop_path > 0))
+		return HD_OK;
+	hd_status st = hd_alloc(&rates, (size_t)count, sizeof *rates);
+	for (int b = 0; st == HD_OK && b < count; b++)
+		rates[b] = count > 1 ? model->config.drop_path * (float)b / (float)(count - 1) : 0;
+	if (st == HD_OK)
+		st = model->backend->upload(
+		        model->backend, model->path_rate, rates, (size_t)count * sizeof *rates, model->stream);
+	if (st == HD_OK)
+		st = model->backend->sync(model->backend, model->stream);
+	free(rates);
+	return st;
+}
+
 hd_status hd_model_create(hd_model **out, hd_backend *backend, const hd_model_config *config)
 {
 	hd_status st;
@@ -77,6 +98,7 @@ hd_status hd_model_create(hd_model **out, hd_backend *backend, const hd_model_co
 	model->io.mu = model->heads[0].out;
 	HD_TRY(backend->fill(backend, model->memory, 0, model->parameter_bytes, model->stream));
 	HD_TRY(upload_chunks(model));
+	HD_TRY(upload_paths(model));
 	*out = model;
 	model = NULL;
 done:

@@ -111,18 +111,22 @@ static void add_stage(builder *b, int s)
 		        (int64_t[]){C, b->model->config.channels, HD_STEM_PATCH, HD_STEM_PATCH}, "stem.0");
 		stage->norm = add_norm(b, C, "stem.1");
 	} else {
-		int64_t before = backbone->widths[s - 1];
+		int64_t C_before = backbone->widths[s - 1];
 		snprintf(name, sizeof name, "stages.%d.downsample.0", s);
-		stage->norm = add_norm(b, before, name);
+		stage->norm = add_norm(b, C_before, name);
 		snprintf(name, sizeof name, "stages.%d.downsample.1", s);
 		stage->conv =
-		        add_weight(b, HD_LAYOUT_PATCH, 4, (int64_t[]){C, before, HD_DOWN_PATCH, HD_DOWN_PATCH}, name);
+		        add_weight(b, HD_LAYOUT_PATCH, 4, (int64_t[]){C, C_before, HD_DOWN_PATCH, HD_DOWN_PATCH}, name);
 	}
 	stage->C = C;
 	stage->depth = backbone->depths[s];
 	if (b->status == HD_OK)
 		b->status = hd_alloc(&stage->blocks, (size_t)stage->depth, sizeof(hd_block));
+	int before = 0;
+	for (int earlier = 0; earlier < s; earlier++)
+		before += backbone->depths[earlier];
 	for (int i = 0; b->status == HD_OK && i < stage->depth; i++) {
+		stage->blocks[i].number = before + i;
 		snprintf(name, sizeof name, "stages.%d.blocks.%d", s, i);
 		add_block(b, &stage->blocks[i], C, backbone->conv_mlp, name);
 	}

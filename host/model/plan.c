@@ -159,6 +159,14 @@ static void want_io(planner *p)
 	want(p, &m->io.sums, 4);
 }
 
+int hd_model_block_count(const hd_model *model)
+{
+	int count = 0;
+	for (int s = 0; s < HD_STAGES; s++)
+		count += model->stages[s].depth;
+	return count;
+}
+
 hd_status hd_model_build_plan(hd_model *model)
 {
 	planner p = {.model = model, .status = HD_OK};
@@ -171,6 +179,10 @@ hd_status hd_model_build_plan(hd_model *model)
 	}
 	want_parameters(&p);
 	want_io(&p);
+	if (model->config.drop_path > 0) {
+		want(&p, &model->path_rate, hd_model_block_count(model));
+		want(&p, &model->path_scale, hd_model_block_count(model) * N);
+	}
 	for (int s = 0; s < HD_STAGES; s++)
 		want_stage(&p, s, N);
 	want(&p, &model->pooled, N * D);

@@ -50,6 +50,9 @@ typedef struct hd_rng_key {
 	uint32_t reserved;
 } hd_rng_key;
 
+/* Stream of the draws of drop_path_scale: the counter's last word. */
+#define HD_DROP_PATH 0x44525054u
+
 /* Random changes of a training sample, each drawn by Philox from (seed, epoch, sample); host memory. */
 typedef struct hd_augment {
 	float dropout;          /* share of normalised values set to 0 */

@@ -37,6 +37,7 @@ typedef struct hd_model_config {
 	int width;       /* W, frames; multiple of 32 */
 	int batch;       /* N */
 	float dropout;   /* in the heads */
+	float drop_path; /* of the last block; rises linearly from 0 at the first, as timm's */
 	float sigma_min; /* label units */
 	float sigma_max; /* label units */
 } hd_model_config;

@@ -119,6 +119,54 @@ const hd_case hd_case_relu_dropout_bwd = {"relu_dropout_bwd", "n", drop_flat, HD
         HD_COUNT(drop_flat_bench), 2, false, drop_bwd_make, drop_bwd_call, drop_bwd_reference, drop_gradient,
         drop_bwd_flops, drop_bwd_bytes};
 
+/* ---- drop_path_scale; d: B N ---- */
+
+static void path_make(hd_run *run, const hd_ops *ops)
+{
+	(void)ops;
+	int64_t B = run->shape->d[0], N = run->shape->d[1];
+	hd_output(run, "scale", HD_F32, B * N);
+	hd_buffer *p = hd_input(run, "p", HD_F32, B, 0, 0.9);
+	if (B)
+		hd_set(p, 0, 0);
+	hd_input(run, "key", HD_I32, 4, -0x1p31, 0x1p31);
+	hd_input(run, "sample", HD_I32, N, -0x1p31, 0x1p31);
+}
+
+static hd_status path_call(const hd_ops *ops, const hd_run *run)
+{
+	return ops->drop_path_scale(hd_dev(run, "scale"), hd_dev(run, "p"), hd_dev(run, "key"), hd_dev(run, "sample"),
+	        run->shape->d[0], run->shape->d[1], NULL);
+}
+
+/* 1-p and its reciprocal round once each; p is near 1 at most by ten times. */
+static void path_reference(hd_run *run)
+{
+	hd_buffer *scale = hd_find(run, "scale");
+	const double *key = hd_val(run, "key");
+	const uint32_t seed[2] = {(uint32_t)(int32_t)key[0], (uint32_t)(int32_t)key[1]};
+	ref_drop_path_scale(scale->want, hd_val(run, "p"), seed, (uint32_t)(int32_t)key[2], hd_val(run, "sample"),
+	        run->shape->d[0], run->shape->d[1]);
+	for (size_t i = 0; i < scale->count; i++)
+		scale->magnitude[i] = fabs(scale->want[i]);
+	hd_bound(run, "scale", 1);
+}
+
+static double path_flops(const hd_shape *s)
+{
+	return 40 * (double)(s->d[0] * s->d[1]);
+}
+
+static double path_bytes(const hd_shape *s)
+{
+	return 4 * (double)(s->d[0] * s->d[1] + s->d[0] + s->d[1]);
+}
+
+static const hd_shape path_shapes[] = {{{0, 4}}, {{3, 0}}, {{1, 1}}, {{5, 3}}, {{17, 31}}, {{36, 32}}};
+static const hd_shape path_bench[] = {{{36, 32}}, {{36, 512}}};
+const hd_case hd_case_drop_path_scale = {"drop_path_scale", "B N", path_shapes, HD_COUNT(path_shapes), path_bench,
+        HD_COUNT(path_bench), 1, false, path_make, path_call, path_reference, NULL, path_flops, path_bytes};
+
 /* ---- gaussian_nll; d: N; variant 1: rows of weight 0 hold NaN ---- */
 
 #define NLL_LOW 0.3f

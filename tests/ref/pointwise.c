@@ -98,6 +98,20 @@ void ref_relu_dropout_fwd(double *y, const double *x, const uint32_t seed[2], ui
 	}
 }
 
+void ref_drop_path_scale(double *scale, const double *p, const uint32_t seed[2], uint32_t epoch, const double *sample,
+        int64_t B, int64_t N)
+{
+	for (int64_t b = 0; b < B; b++) {
+		for (int64_t n = 0; n < N; n++) {
+			uint32_t r[4];
+			ref_philox(r,
+			        (const uint32_t[4]){(uint32_t)b, (uint32_t)(int32_t)sample[n], epoch, HD_DROP_PATH},
+			        seed);
+			scale[b * N + n] = (double)r[0] < floor(p[b] * 4294967296.0) ? 0 : 1 / (1 - p[b]);
+		}
+	}
+}
+
 void ref_relu_dropout_bwd(double *dx, const double *dy, const double *y, double p, int64_t n)
 {
 	for (int64_t i = 0; i < n; i++)

@@ -41,6 +41,8 @@ void ref_assemble_batch(double *out, double *m, const double *db, const double *
         const double *mean, const double *rstd, const double *silence, const ref_augment *augment, int64_t N, int64_t C,
         int64_t M, int64_t T, int64_t W);
 
+void ref_drop_path_scale(double *scale, const double *p, const uint32_t seed[2], uint32_t epoch, const double *sample,
+        int64_t B, int64_t N);
 void ref_patch_gather(double *cols, const double *x, int64_t N, int64_t H, int64_t W, int64_t C, int64_t p);
 void ref_patch_scatter(double *dx, const double *dcols, int64_t N, int64_t H, int64_t W, int64_t C, int64_t p);
 void ref_linear_fwd(
