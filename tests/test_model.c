@@ -182,6 +182,25 @@ Test(model, parameter_counts)
 	hd_backend_close(backend);
 }
 
+/* Published for 224 x 224 (Liu et al. 2022, table 1; multiply-adds): 4.5, 8.7, 15.4, 34.4 G, rounded, classifier
+ * included. */
+Test(model, forward_flops_are_the_published_ones)
+{
+	static const struct {
+		const char *name;
+		double gmac;
+	} sizes[] = {{"tiny", 4.5}, {"small", 8.7}, {"base", 15.4}, {"large", 34.4}};
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		hd_model_config config = small;
+		config.backbone = *hd_backbone_find(sizes[i].name);
+		config.channels = 3;
+		config.height = config.width = 224;
+		double gmac = hd_model_forward_flops(&config) / 2e9;
+		cr_expect(fabs(gmac - sizes[i].gmac) < 0.06, "%s: %.3f G multiply-adds, published %.1f", sizes[i].name,
+		        gmac, sizes[i].gmac);
+	}
+}
+
 /*
  * Drop path on one sample is the same as other layer scales: 0 where its draw dropped the block, 1/(1-p) times as much
  * where not. So are the gradients, the layer scale's own by that factor.

@@ -184,6 +184,16 @@ Test(recordings, filters_features_offsets_and_pretrained_weights, .timeout = 240
 	        0, "%s", text);
 	expect_text("receivers 3 of 7: 2, 4, 6");
 	expect_same_weights("gain", "tuned");
+	/* the same weights as a file of another kind, without what only a checkpoint has */
+	cr_assert_eq(heimdall("import $D/gain/best.safetensors --out $D/plain.safetensors"), 0, "%s", text);
+	cr_assert_eq(heimdall("train --data_dir $D/data --sample_rate 48000 --receivers 2,4,6 --pretrained "
+	                      "$D/plain.safetensors --learning_rate 0 --checkpoint_dir $D/imported" SMALL),
+	        0, "%s", text);
+	expect_same_weights("gain", "imported");
+	cr_assert_eq(heimdall("train --data_dir $D/data --sample_rate 48000 --receivers 2,4,6 --pretrained "
+	                      "$D/plain.safetensors --backbone_size femto --checkpoint_dir $D/other" SMALL),
+	        3, "%s", text);
+	cr_assert_eq(heimdall("import $D/data/manifest.csv --out $D/no.safetensors"), 3, "%s", text);
 	remove_data();
 }
 

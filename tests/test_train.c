@@ -152,6 +152,17 @@ Test(program, stops_at_a_loss_that_is_not_finite, .timeout = 120)
 	remove_data();
 }
 
+Test(program, lists_the_backbones)
+{
+	make_folder();
+	cr_assert_eq(heimdall("train --list_backbones"), 0, "%s", text);
+	static const char *const sizes[] = {"atto", "femto", "pico", "nano", "tiny", "small", "base", "large", "xlarge",
+	        "parameters", "GFLOP", "GB"};
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+		expect_text(sizes[i]);
+	remove_data();
+}
+
 Test(program, exit_codes)
 {
 	make_data();

@@ -78,10 +78,12 @@ hd_status hd_cli_import(const hd_settings *s, const char **files, int count)
 	hd_weights weights = {0};
 	hd_tensor *tensors = NULL;
 	size_t taken = 0;
-	const hd_metadata metadata = {.key = (char *)"format", .value = (char *)"pt"}; /* what Python's readers ask for */
+	const hd_metadata metadata = {
+	        .key = (char *)"format", .value = (char *)"pt"}; /* what Python's readers ask for */
 	if (count != 1 || !s->out[0])
-		return hd_fail(HD_E_USAGE, "import needs one file of weights and --out: heimdall import convnext_tiny.pth "
-		                           "--out convnext_tiny.safetensors");
+		return hd_fail(HD_E_USAGE,
+		        "import needs one file of weights and --out: heimdall import convnext_tiny.pth "
+		        "--out convnext_tiny.safetensors");
 	HD_TRY(hd_weights_open(&weights, files[0]));
 	HD_TRY(hd_alloc(&tensors, weights.count, sizeof *tensors));
 	for (size_t i = 0; i < weights.count; i++) {

@@ -26,13 +26,14 @@ static const command table[] = {
                 "position and sigma for recordings: one file per receiver, in channel order"},
         {"synth", 'S', false, hd_cli_synth, "render synthetic recordings with known positions"},
         {"features", 'F', true, hd_cli_features, "mel levels of recordings, as .npy and picture"},
+        {"import", 'I', true, hd_cli_import, "published weights (.safetensors, .pth, .ckpt) under timm's names"},
         {"catalog", 'C', true, hd_cli_catalog, "show, export or check a catalogue of recordings"},
 };
 #define COMMAND_COUNT (sizeof table / sizeof *table)
 
 /* Named in the design, not in this version: said plainly rather than called unknown. */
 static const char *const later[] = {
-        "grid", "export", "publish", "compare", "report", "reproduce", "runs", "track", "import", "doctor"};
+        "grid", "export", "publish", "compare", "report", "reproduce", "runs", "track", "doctor"};
 
 static void usage(FILE *to)
 {

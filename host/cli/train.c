@@ -17,6 +17,8 @@ hd_status hd_cli_train(const hd_settings *given, const char **files, int count)
 	hd_status st;
 	hd_settings settings = {0};
 	hd_train_result result = {0};
+	if (given->list_backbones)
+		return hd_cli_list_backbones(given);
 	/* a resumed run takes the recorded settings: training works on a copy */
 	HD_TRY(hd_settings_copy(&settings, given));
 	if (settings.dry_run) {

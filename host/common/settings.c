@@ -360,7 +360,8 @@ hd_status hd_settings_read_environment(hd_settings *settings)
 static const struct {
 	char letter;
 	const char *name;
-} commands[] = {{'T', "train"}, {'E', "eval"}, {'P', "predict"}, {'S', "synth"}, {'F', "features"}, {'C', "catalog"}};
+} commands[] = {{'T', "train"}, {'E', "eval"}, {'P', "predict"}, {'S', "synth"}, {'F', "features"}, {'C', "catalog"},
+        {'I', "import"}};
 
 static hd_status wrong_command(const hd_setting *row, const char *flag, char command)
 {

@@ -23,6 +23,12 @@ static const hd_backbone backbones[] = {
         {"xlarge", {3, 3, 27, 3}, {256, 512, 1024, 2048}, false},
 };
 
+const hd_backbone *hd_backbone_list(int *count)
+{
+	*count = (int)(sizeof backbones / sizeof *backbones);
+	return backbones;
+}
+
 const hd_backbone *hd_backbone_find(const char *name)
 {
 	for (size_t i = 0; i < sizeof backbones / sizeof *backbones; i++)

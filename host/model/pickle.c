@@ -2,7 +2,6 @@
 #include "host/model/pickle.h"
 
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,85 +21,6 @@ typedef struct machine {
 } machine;
 
 typedef hd_status operation(machine *m, unsigned char op);
-
-/* ---- values by name ---- */
-
-static bool text_is(const char *text, size_t length, const char *want)
-{
-	return length == strlen(want) && !memcmp(text, want, length);
-}
-
-int hd_pickle_is_global(const value *v, const char *module, const char *name)
-{
-	return v->kind == HD_PICKLE_GLOBAL && text_is(v->text, v->text_length, module) &&
-	       text_is(v->name, v->name_length, name);
-}
-
-const value *hd_pickle_get(const value *dict, const char *key)
-{
-	if (dict->kind != HD_PICKLE_DICT)
-		return NULL;
-	for (size_t i = dict->count; i >= 2; i -= 2) {
-		const value *k = dict->items[i - 2];
-		if (k->kind == HD_PICKLE_TEXT && text_is(k->text, k->text_length, key))
-			return dict->items[i - 1];
-	}
-	return NULL;
-}
-
-const char *hd_pickle_describe(const value *v, char *buffer, size_t bytes)
-{
-	static const char *const kinds[] = {[HD_PICKLE_NONE] = "None",
-	        [HD_PICKLE_BOOL] = "a bool",
-	        [HD_PICKLE_INT] = "an int",
-	        [HD_PICKLE_FLOAT] = "a float",
-	        [HD_PICKLE_TEXT] = "a text",
-	        [HD_PICKLE_BYTES] = "bytes",
-	        [HD_PICKLE_TUPLE] = "a tuple",
-	        [HD_PICKLE_LIST] = "a list",
-	        [HD_PICKLE_DICT] = "a dict",
-	        [HD_PICKLE_GLOBAL] = "a class",
-	        [HD_PICKLE_STORAGE] = "a storage",
-	        [HD_PICKLE_TENSOR] = "a tensor",
-	        [HD_PICKLE_OPAQUE] = "an object"};
-	const value *named = v->kind == HD_PICKLE_OPAQUE ? v->of : v;
-	if (!named || named->kind != HD_PICKLE_GLOBAL) {
-		snprintf(buffer, bytes, "%s", kinds[v->kind]);
-		return buffer;
-	}
-	snprintf(buffer, bytes, "%.*s.%.*s", (int)(named->text_length < 100 ? named->text_length : 100), named->text,
-	        (int)(named->name_length < 100 ? named->name_length : 100), named->name);
-	for (char *c = buffer; *c; c++)
-		if ((unsigned char)*c < 0x20 || *c == 0x7f)
-			*c = '?';
-	return buffer;
-}
-
-/* Names whose call could run code or reach out of the file: an honest file of weights never calls one. */
-static bool could_run_code(const value *v)
-{
-	static const char *const modules[] = {"os", "posix", "nt", "subprocess", "sys", "shutil", "socket", "pty", "runpy",
-	        "importlib", "ctypes", "pickle", "_pickle", "code", "codeop", "webbrowser", "commands", "multiprocessing",
-	        "threading", "asyncio", "signal", "tempfile", "urllib", "http", "requests", "operator", "_operator",
-	        "marshal", "platform", "timeit", "pdb", "bdb", "trace", "pip", "torch.hub", "dill", "cloudpickle",
-	        "imp", "posixpath", "glob", "io", "_io"};
-	static const char *const plain[] = {"set", "frozenset", "bytearray", "bytes", "complex", "slice", "range", "xrange",
-	        "object", "int", "long", "float", "str", "unicode", "bool", "dict", "list", "tuple", "getattr", "Ellipsis"};
-	if (v->kind != HD_PICKLE_GLOBAL)
-		return false;
-	if (text_is(v->text, v->text_length, "builtins") || text_is(v->text, v->text_length, "__builtin__")) {
-		for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
-			if (text_is(v->name, v->name_length, plain[i]))
-				return false;
-		return true;
-	}
-	for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
-		size_t n = strlen(modules[i]);
-		if (v->text_length >= n && !memcmp(v->text, modules[i], n) && (v->text_length == n || v->text[n] == '.'))
-			return true;
-	}
-	return false;
-}
 
 /* ---- the stack ---- */
 
@@ -134,7 +54,7 @@ static hd_status push(machine *m, value *v)
 {
 	if (m->depth >= HD_PICKLE_STACK_MAX)
 		return malformed("more values are stacked than any file of weights needs");
-	hd_status st = hd_grow(&m->stack, &m->stack_capacity, m->depth + 1, sizeof *m->stack);
+	hd_status st = hd_grow(&m->stack, &m->stack_capacity, m->depth + 1, sizeof(void *));
 	if (st == HD_OK)
 		m->stack[m->depth++] = v;
 	return st;
@@ -147,7 +67,7 @@ static hd_status push_new(machine *m, hd_pickle_kind kind, value **out)
 	value *v = NULL;
 	if (p->count >= HD_PICKLE_VALUES_MAX)
 		return malformed("more values than any file of weights needs");
-	HD_TRY(hd_grow(&p->values, &p->capacity, p->count + 1, sizeof *p->values));
+	HD_TRY(hd_grow(&p->values, &p->capacity, p->count + 1, sizeof(void *)));
 	HD_TRY(hd_alloc(&v, 1, sizeof *v));
 	p->values[p->count++] = v;
 	v->kind = kind;
@@ -195,10 +115,10 @@ static hd_status extend(value *v, value **items, size_t count)
 {
 	if (!count)
 		return HD_OK;
-	hd_status st = hd_grow(&v->items, &v->capacity, v->count + count, sizeof *v->items);
+	hd_status st = hd_grow(&v->items, &v->capacity, v->count + count, sizeof(void *));
 	if (st != HD_OK)
 		return st;
-	memcpy(v->items + v->count, items, count * sizeof *items);
+	memcpy(v->items + v->count, items, count * sizeof(void *));
 	v->count += count;
 	return HD_OK;
 }
@@ -296,7 +216,7 @@ static hd_status op_tuple(machine *m, unsigned char op)
 		items = m->stack ? m->stack + m->depth : NULL;
 	}
 	/* the new value takes the place of the first item, so the items are kept first */
-	value *first = count ? items[0] : NULL;
+	value *first = count && items ? items[0] : NULL;
 	HD_TRY(push_new(m, HD_PICKLE_TUPLE, &v));
 	if (!count)
 		goto done;
@@ -434,9 +354,10 @@ static hd_status call(machine *m, const value *callee, value *arguments)
 		return malformed("it calls what is no class and no function");
 	if (arguments->kind != HD_PICKLE_TUPLE)
 		return malformed("a call without a tuple of arguments");
-	if (could_run_code(callee))
+	if (hd_pickle_could_run_code(callee))
 		return hd_fail(HD_E_DATA,
-		        "it calls %s, which could run code: refused, and nothing of it was run. Do not open this file with "
+		        "it calls %s, which could run code: refused, and nothing of it was run. Do not open this file "
+		        "with "
 		        "Python either",
 		        hd_pickle_describe(callee, name, sizeof name));
 	if (hd_pickle_is_global(callee, "collections", "OrderedDict") ||
@@ -507,7 +428,7 @@ static hd_status op_put(machine *m, unsigned char op)
 		HD_TRY(take_number(m, op == 'q' ? 1 : 4, &index));
 	if (index >= HD_PICKLE_MEMO_MAX)
 		return malformed("its memo is larger than any file of weights needs");
-	HD_TRY(hd_grow(&m->memo, &m->memo_capacity, index + 1, sizeof *m->memo));
+	HD_TRY(hd_grow(&m->memo, &m->memo_capacity, index + 1, sizeof(void *)));
 	m->memo[index] = v;
 	m->memo_count++;
 done:
@@ -549,7 +470,8 @@ static hd_status op_frame(machine *m, unsigned char op)
 	uint64_t number;
 	hd_status st = take_number(m, op == 0x80 ? 1 : 8, &number);
 	if (st == HD_OK && op == 0x80 && (number < 2 || number > 5))
-		return hd_fail(HD_E_DATA, "pickle protocol %llu, this program reads 2 to 5", (unsigned long long)number);
+		return hd_fail(
+		        HD_E_DATA, "pickle protocol %llu, this program reads 2 to 5", (unsigned long long)number);
 	return st;
 }
 
@@ -633,7 +555,8 @@ hd_status hd_pickle_read(hd_pickle *out, const void *data, size_t bytes)
 	machine *m = NULL;
 	*out = (hd_pickle){0};
 	if (bytes > HD_PICKLE_BYTES_MAX)
-		return hd_fail(HD_E_DATA, "a pickle of %zu bytes, this program reads up to %u", bytes, HD_PICKLE_BYTES_MAX);
+		return hd_fail(
+		        HD_E_DATA, "a pickle of %zu bytes, this program reads up to %u", bytes, HD_PICKLE_BYTES_MAX);
 	HD_TRY(hd_alloc(&m, 1, sizeof *m));
 	m->pickle = out;
 	m->start = m->at = data;

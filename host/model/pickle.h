@@ -9,6 +9,7 @@
 #ifndef HD_MODEL_PICKLE_H
 #define HD_MODEL_PICKLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -67,6 +68,12 @@ const hd_pickle_value *hd_pickle_get(const hd_pickle_value *dict, const char *ke
 const char *hd_pickle_describe(const hd_pickle_value *value, char *buffer, size_t bytes);
 
 /* Whether a GLOBAL is module.name. */
-int hd_pickle_is_global(const hd_pickle_value *value, const char *module, const char *name);
+bool hd_pickle_is_global(const hd_pickle_value *value, const char *module, const char *name);
+
+/*
+ * Whether a GLOBAL is one of the modules and built-in functions whose call could run code or reach out of the file
+ * (os, subprocess, builtins but for its plain types, ...): an honest file of weights calls none.
+ */
+bool hd_pickle_could_run_code(const hd_pickle_value *value);
 
 #endif

@@ -167,6 +167,20 @@ int hd_model_block_count(const hd_model *model)
 	return count;
 }
 
+double hd_model_forward_flops(const hd_model_config *c)
+{
+	double flops = 0, P = (double)(c->height / HD_STEM_PATCH) * (c->width / HD_STEM_PATCH), before = c->channels;
+	for (int s = 0; s < HD_STAGES; s++) {
+		double C = c->backbone.widths[s], patch = s == 0 ? HD_STEM_PATCH : HD_DOWN_PATCH;
+		if (s > 0)
+			P /= HD_DOWN_PATCH * HD_DOWN_PATCH;
+		flops += 2 * P * patch * patch * before * C;
+		flops += c->backbone.depths[s] * 2 * P * C * (HD_DEPTHWISE_TAPS + 2 * HD_MLP_RATIO * C);
+		before = C;
+	}
+	return flops + HD_HEADS * 2 * (before * HD_HEAD_WIDTH1 + HD_HEAD_WIDTH1 * HD_HEAD_WIDTH2 + HD_HEAD_WIDTH2 * 2);
+}
+
 hd_status hd_model_build_plan(hd_model *model)
 {
 	planner p = {.model = model, .status = HD_OK};

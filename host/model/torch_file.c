@@ -84,13 +84,13 @@ static hd_status check_kind(const char *path)
 	unsigned char start[512];
 	FILE *f = fopen(path, "rb");
 	if (!f)
-		return hd_fail(HD_E_DATA, "cannot be opened: %m");
+		return hd_fail(HD_E_IO, "cannot open: %m");
 	fclose(f);
 	size_t n = read_start(path, start, sizeof start);
 	if (is_old(start, n))
-		return hd_fail(HD_E_DATA,
-		        "written in PyTorch's format from before 1.6, which is not read here. Write it again with Python: "
-		        "torch.save(torch.load('old.pth', map_location='cpu'), 'new.pth')");
+		return hd_fail(HD_E_DATA, "written in PyTorch's format from before 1.6, which is not read here. Write "
+		                          "it again with Python: "
+		                          "torch.save(torch.load('old.pth', map_location='cpu'), 'new.pth')");
 	if (n < sizeof zip_magic || memcmp(start, zip_magic, sizeof zip_magic) != 0)
 		return hd_fail(HD_E_DATA, "no zip archive, so no file of torch.save since PyTorch 1.6");
 	return HD_OK;
@@ -176,11 +176,11 @@ static hd_status read_pickle(reader *r)
 	hd_status st;
 	char *name = NULL;
 	unsigned char *order = NULL;
-	size_t bytes;
+	size_t bytes = 0;
 	HD_TRY(hd_sprintf(&name, "%sbyteorder", r->prefix));
 	if (zip_name_locate(r->zip, name, ZIP_FL_ENC_RAW) >= 0) {
 		HD_TRY(read_entry(r, name, &order, &bytes));
-		if (bytes != 6 || memcmp(order, "little", 6) != 0) {
+		if (!order || bytes != 6 || memcmp(order, "little", 6) != 0) {
 			st = hd_fail(HD_E_DATA, "its numbers are not little-endian: write it again on another machine");
 			goto done;
 		}
@@ -227,8 +227,7 @@ static hd_status read_storage(reader *r, const hd_pickle_value *s, hd_torch_dtyp
 		        hd_pickle_describe(s->items[1], what, sizeof what));
 	*dtype = (hd_torch_dtype)d;
 	*elements = s->items[4]->integer;
-	HD_TRY(hd_sprintf(
-	        &name, "%sdata/%.*s", r->prefix, (int)s->items[2]->text_length, s->items[2]->text));
+	HD_TRY(hd_sprintf(&name, "%sdata/%.*s", r->prefix, (int)s->items[2]->text_length, s->items[2]->text));
 	if (!r->storage_name || strcmp(name, r->storage_name) != 0) {
 		free(r->storage);
 		free(r->storage_name);
@@ -257,7 +256,8 @@ static hd_status check_extent(const hd_torch_tensor *t, const int64_t *strides, 
 	*contiguous = true;
 	for (int d = t->ndim - 1; d >= 0 && !empty && inside; d--) {
 		inside = !__builtin_mul_overflow(t->shape[d] - 1, strides[d], &step) &&
-		         !__builtin_add_overflow(last, step, &last) && !__builtin_mul_overflow(count, t->shape[d], &count);
+		         !__builtin_add_overflow(last, step, &last) &&
+		         !__builtin_mul_overflow(count, t->shape[d], &count);
 		*contiguous &= t->shape[d] == 1 || strides[d] == plain;
 		plain = count;
 	}
@@ -269,8 +269,8 @@ static hd_status check_extent(const hd_torch_tensor *t, const int64_t *strides, 
 }
 
 /* Elements in the order of the shape out of wherever the strides put them. */
-static void gather(hd_torch_tensor *t, const unsigned char *storage, const int64_t *strides, int64_t offset,
-        size_t elements)
+static void gather(
+        hd_torch_tensor *t, const unsigned char *storage, const int64_t *strides, int64_t offset, size_t elements)
 {
 	int64_t index[HD_TENSOR_DIMS] = {0}, at = offset;
 	size_t size = dtypes[t->dtype].bytes;
@@ -289,10 +289,10 @@ static void gather(hd_torch_tensor *t, const unsigned char *storage, const int64
 static hd_status read_tensor(reader *r, hd_torch_tensor *t, const hd_pickle_value *v)
 {
 	hd_status st;
-	int64_t strides[HD_TENSOR_DIMS], offset, stored = 0;
-	int stride_count;
-	size_t elements;
-	bool contiguous;
+	int64_t strides[HD_TENSOR_DIMS] = {0}, offset, stored = 0;
+	int stride_count = 0;
+	size_t elements = 0;
+	bool contiguous = false;
 	if (v->count < 4 || v->items[1]->kind != HD_PICKLE_INT)
 		return hd_fail(HD_E_DATA, "it is not described as torch.save does");
 	offset = v->items[1]->integer;
@@ -354,11 +354,12 @@ static void list_others(hd_torch_file *out, const hd_pickle_value *root)
 {
 	for (size_t i = 0; i + 1 < root->count; i += 2) {
 		const hd_pickle_value *key = root->items[i];
-		size_t used = strlen(out->others);
-		if (key->kind != HD_PICKLE_TEXT || hd_pickle_get(root, out->container) == root->items[i + 1])
+		size_t used = strlen(out->others), n = key->text_length;
+		if (key->kind != HD_PICKLE_TEXT ||
+		        (n == strlen(out->container) && !memcmp(key->text, out->container, n)))
 			continue;
 		snprintf(out->others + used, sizeof out->others - used, "%s%.*s", used ? ", " : "",
-		        (int)(key->text_length < 60 ? key->text_length : 60), key->text);
+		        (int)(n < 60 ? n : 60), key->text);
 	}
 	for (char *c = out->others; *c; c++)
 		if ((unsigned char)*c < 0x20 || *c == 0x7f)
@@ -374,13 +375,15 @@ static hd_status find_container(reader *r, const hd_pickle_value **found)
 	r->out->container = "";
 	if (root->kind != HD_PICKLE_DICT)
 		return hd_fail(HD_E_DATA,
-		        "it holds %s, no dictionary of tensors: write it with torch.save(model.state_dict(), 'new.pth')",
+		        "it holds %s, no dictionary of tensors: write it with torch.save(model.state_dict(), "
+		        "'new.pth')",
 		        hd_pickle_describe(root, what, sizeof what));
 	*found = root;
 	for (size_t i = 0; i < sizeof containers / sizeof *containers; i++) {
 		const hd_pickle_value *v = hd_pickle_get(root, containers[i]);
 		if (v && v->kind == HD_PICKLE_OPAQUE)
-			return hd_fail(HD_E_DATA, "its entry %s is %s, no dictionary of tensors: keep model.state_dict() there",
+			return hd_fail(HD_E_DATA,
+			        "its entry %s is %s, no dictionary of tensors: keep model.state_dict() there",
 			        containers[i], hd_pickle_describe(v, what, sizeof what));
 		if (!v || v->kind != HD_PICKLE_DICT)
 			continue;
@@ -401,7 +404,7 @@ static hd_status read_all(reader *r, const char *path)
 	HD_TRY(find_prefix(r));
 	HD_TRY(read_pickle(r));
 	HD_TRY(find_container(r, &container));
-	for (size_t i = 0; i + 1 < container->count; i += 2)
+	for (size_t i = 0; container && i + 1 < container->count; i += 2)
 		HD_TRY(read_item(r, container->items[i], container->items[i + 1]));
 	if (!r->out->count)
 		st = hd_fail(HD_E_DATA, "it holds no tensor");

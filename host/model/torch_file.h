@@ -50,16 +50,17 @@ typedef struct hd_torch_file {
 	hd_torch_tensor *tensors; /* in the order of the file */
 	size_t count, capacity;
 	const char *container; /* the entry the tensors came from, "state_dict"; "" for the top level */
-	char others[256];      /* the top level's other entries, "epoch, optimizer_states, ..."; "" where there are none */
+	char others[256]; /* the top level's other entries, "epoch, optimizer_states, ..."; "" where there are none */
 } hd_torch_file;
 
 /*
  * Reads the tensors of the first of the top level's entries state_dict, model, model_state, model_state_dict,
  * model_ema, state_dict_ema, or of the top level itself. Entries of these that are plain values are passed over.
  *
- * HD_E_DATA with path and reason: no zip archive or one that PyTorch did not write, a file from before PyTorch 1.6
- * (with how to convert it), a malformed pickle, one that calls what could run code, an object in place of a tensor,
- * sizes, strides and offsets that do not match the storages, compressed or missing entries, a wrong checksum.
+ * HD_E_IO for a file that cannot be opened. HD_E_DATA with path and reason: no zip archive or one that PyTorch did not
+ * write, a file from before PyTorch 1.6 (with how to convert it), a malformed pickle, one that calls what could run
+ * code, an object in place of a tensor, sizes, strides and offsets that do not match the storages, compressed or
+ * missing entries, a wrong checksum.
  */
 hd_status hd_torch_open(hd_torch_file *out, const char *path);
 void hd_torch_close(hd_torch_file *file); /* NULL-safe */

@@ -16,7 +16,8 @@
 
 /*
  * A file's name against timm's. In a pattern S is the stage's number, O and E the odd and even position of a stage
- * (2S + 1, 2S) in torchvision's list of features, B a block's number, * "weight" or "bias".
+ * (2S + 1, 2S) in torchvision's list of features, B a block's number, * "weight" or "bias". The first rule that fits
+ * counts.
  * Sources: timm, models/convnext.py (checkpoint_filter_fn); torchvision, models/convnext.py; the original release,
  * facebookresearch/ConvNeXt, models/convnext.py.
  */
@@ -92,8 +93,7 @@ static bool matches(const char *pattern, const char *name, match *m)
 		case 'O':
 		case 'E':
 			number = read_number(&name);
-			if (number < 0 || (*pattern == 'O' && number % 2 == 0) ||
-			        (*pattern == 'E' && (number % 2 || number == 0)))
+			if (number < 0 || (*pattern == 'O' && number % 2 == 0) || (*pattern == 'E' && number % 2))
 				return false;
 			m->stage = *pattern == 'S' ? number : number / 2;
 			if (m->stage >= HD_STAGES)
@@ -177,7 +177,8 @@ static const hd_weight *find(const hd_weights *weights, const char *name)
 	return NULL;
 }
 
-static void add(hd_weights *out, const char *name, hd_torch_dtype dtype, int ndim, const int64_t *shape, const void *data)
+static void add(
+        hd_weights *out, const char *name, hd_torch_dtype dtype, int ndim, const int64_t *shape, const void *data)
 {
 	hd_weight *w = &out->tensors[out->count++];
 	w->file_name = name;
@@ -236,8 +237,8 @@ static hd_status map_names(hd_weights *out)
 		w->name[0] = '\0'; /* so that the search finds others only */
 		const hd_weight *other = name[0] ? find(out, name) : NULL;
 		if (other)
-			return hd_fail(HD_E_DATA, "%s: tensors %s and %s are both %s: keep one model in the file", out->path,
-			        other->file_name, w->file_name, name);
+			return hd_fail(HD_E_DATA, "%s: tensors %s and %s are both %s: keep one model in the file",
+			        out->path, other->file_name, w->file_name, name);
 		memcpy(w->name, name, sizeof name);
 		if (layout >= 0)
 			votes[layout]++;
@@ -258,13 +259,14 @@ static hd_status map_names(hd_weights *out)
 
 static void find_size(hd_weights *out)
 {
-	static const char *const sizes[] = {
-	        "atto", "femto", "pico", "nano", "tiny", "small", "base", "large", "xlarge"};
+	int count;
+	const hd_backbone *known = hd_backbone_list(&count);
 	hd_backbone *s = &out->size;
 	for (size_t i = 0; i < out->count; i++) {
 		const hd_weight *w = &out->tensors[i];
 		match m;
-		if (!matches("stages.S.blocks.B.conv_dw.*", w->name, &m) || strcmp(m.rest, "weight") != 0 || w->ndim < 1)
+		if (!matches("stages.S.blocks.B.conv_dw.*", w->name, &m) || strcmp(m.rest, "weight") != 0 ||
+		        w->ndim < 1)
 			continue;
 		if (m.block + 1 > s->depths[m.stage])
 			s->depths[m.stage] = m.block + 1;
@@ -273,12 +275,10 @@ static void find_size(hd_weights *out)
 	const hd_weight *fc1 = find(out, "stages.0.blocks.0.mlp.fc1.weight"), *stem = find(out, STEM);
 	s->conv_mlp = fc1 && fc1->ndim == 4;
 	out->channels = stem && stem->ndim == 4 && stem->shape[1] < INT32_MAX ? (int)stem->shape[1] : 0;
-	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-		const hd_backbone *known = hd_backbone_find(sizes[i]);
-		if (known && !memcmp(known->depths, s->depths, sizeof s->depths) &&
-		        !memcmp(known->widths, s->widths, sizeof s->widths))
-			s->name = known->name;
-	}
+	for (int i = 0; i < count; i++)
+		if (!memcmp(known[i].depths, s->depths, sizeof s->depths) &&
+		        !memcmp(known[i].widths, s->widths, sizeof s->widths))
+			s->name = known[i].name;
 }
 
 hd_status hd_weights_open(hd_weights *out, const char *path)
@@ -309,8 +309,8 @@ void hd_weights_close(hd_weights *weights)
 const char *hd_weights_size_text(const hd_backbone *size, char *buffer, size_t bytes)
 {
 	const int *d = size->depths, *w = size->widths;
-	snprintf(buffer, bytes, "depths %d, %d, %d, %d and widths %d, %d, %d, %d (%s)", d[0], d[1], d[2], d[3], w[0], w[1],
-	        w[2], w[3], size->name ? size->name : "no published size");
+	snprintf(buffer, bytes, "depths %d, %d, %d, %d and widths %d, %d, %d, %d (%s)", d[0], d[1], d[2], d[3], w[0],
+	        w[1], w[2], w[3], size->name ? size->name : "no published size");
 	return buffer;
 }
 
@@ -359,8 +359,8 @@ static bool same_shape(const hd_weight *w, const hd_parameter *p)
 
 static bool same_but_channels(const hd_weight *w, const hd_parameter *p)
 {
-	return !strcmp(p->name, STEM) && w->ndim == 4 && p->ndim == 4 && w->shape[0] == p->shape[0] && w->shape[1] > 0 &&
-	       w->shape[2] == p->shape[2] && w->shape[3] == p->shape[3];
+	return !strcmp(p->name, STEM) && w->ndim == 4 && p->ndim == 4 && w->shape[0] == p->shape[0] &&
+	       w->shape[1] > 0 && w->shape[2] == p->shape[2] && w->shape[3] == p->shape[3];
 }
 
 /* The formula of hd_weights_load. to: (K,M,taps), from: (K,F,taps). */

@@ -15,7 +15,7 @@
 #include "host/model/torch_file.h"
 
 typedef struct hd_weight {
-	char name[96];         /* timm's, "stages.2.blocks.5.conv_dw.weight"; "" for a tensor with no place in a ConvNeXt */
+	char name[96]; /* timm's, "stages.2.blocks.5.conv_dw.weight"; "" for a tensor with no place in a ConvNeXt */
 	const char *file_name; /* as in the file */
 	hd_torch_dtype dtype;
 	int ndim;
@@ -50,7 +50,8 @@ bool hd_weights_to_float(float *out, const hd_weight *weight);
 const char *hd_weights_size_text(const hd_backbone *size, char *buffer, size_t bytes);
 
 typedef struct hd_weights_report {
-	const char **loaded;  /* names of the model's parameters that were set; the arrays are owned, the names are not */
+	const char *
+	        *loaded; /* names of the model's parameters that were set; the arrays are owned, the names are not */
 	const char **missing; /* names of the model's parameters that keep their values */
 	const char **unused;  /* names in the file that were not used */
 	size_t loaded_count, missing_count, unused_count;

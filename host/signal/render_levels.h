@@ -26,8 +26,8 @@ typedef struct hd_render_config {
 
 /*
  * OUT/manifest.csv (session = hour, or the row itself where it was drawn; emission = row), OUT/rendered_levels.csv,
- * OUT/rendered_receivers.csv and OUT/emissions/ROW/RECEIVER.npy. A receiver that did not hear a row has no recording. Mean
- * power of signal: 10^((level - full_scale)/10), of noise 10^((floor - full_scale)/10). A recording follows from
+ * OUT/rendered_receivers.csv and OUT/emissions/ROW/RECEIVER.npy. A receiver that did not hear a row has no recording.
+ * Mean power of signal: 10^((level - full_scale)/10), of noise 10^((floor - full_scale)/10). A recording follows from
  * (seed, row's number, receiver's place) alone.
  */
 hd_status hd_levels_render(const hd_render_config *config, const hd_levels *levels);

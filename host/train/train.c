@@ -11,6 +11,7 @@
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/common/stop.h"
+#include "host/model/weights.h"
 #include "host/train/evaluate.h"
 #include "host/train/schedule.h"
 #include "host/train/trainer.h"
@@ -72,9 +73,13 @@ done:
 /* Settings that the pretrained weights depend on; what was given otherwise is named. */
 static hd_status open_pretrained(hd_trainer *t, hd_checkpoint *from)
 {
-	hd_status st;
 	char *differences = NULL;
-	HD_TRY(hd_checkpoint_open(from, t->settings->pretrained));
+	hd_status st = hd_checkpoint_open(from, t->settings->pretrained);
+	/* a file of weights alone is opened when there is a model to put them into */
+	if (st == HD_E_DATA)
+		return HD_OK;
+	if (st != HD_OK)
+		goto done;
 	HD_TRY(hd_settings_inherit_model(t->settings, &from->settings, &differences));
 	if (differences)
 		hd_warn("%s was trained with other settings: %s", t->settings->pretrained, differences);
@@ -103,6 +108,23 @@ static hd_status open_backend(hd_trainer *t, const hd_checkpoint *from)
 	return st;
 }
 
+/* Weights of a checkpoint, or of a published file, into a model that was made at random. */
+static hd_status start_from(hd_trainer *t, const hd_checkpoint *from)
+{
+	hd_weights weights = {0};
+	hd_weights_report report = {0};
+	if (from->file.map)
+		return hd_checkpoint_load_weights(t->model, from);
+	hd_status st = hd_weights_open(&weights, t->settings->pretrained);
+	if (st == HD_OK)
+		st = hd_weights_load(t->model, &weights, &report);
+	if (st == HD_OK)
+		hd_weights_report_print(stderr, &weights, &report);
+	hd_weights_report_free(&report);
+	hd_weights_close(&weights);
+	return st;
+}
+
 static hd_status make_model(hd_trainer *t, hd_checkpoint *from)
 {
 	hd_status st;
@@ -120,8 +142,8 @@ static hd_status make_model(hd_trainer *t, hd_checkpoint *from)
 		HD_TRY(hd_model_config_from(&config, t->settings, &t->dataset.card, batch));
 		HD_TRY(hd_model_create(&t->model, t->backend, &config));
 		HD_TRY(hd_model_initialize(t->model, (uint64_t)t->settings->seed));
-		if (from->file.map)
-			HD_TRY(hd_checkpoint_load_weights(t->model, from));
+		if (t->settings->pretrained[0])
+			HD_TRY(start_from(t, from));
 		t->state.best_loss = INFINITY;
 	}
 done:
@@ -139,7 +161,7 @@ static hd_status open_trainer(hd_trainer *t, hd_settings *settings)
 		HD_TRY(open_pretrained(t, &from));
 	HD_TRY(open_backend(t, &from));
 	HD_TRY(hd_dataset_open(&t->dataset, settings, from.file.map ? &from.card : NULL));
-	if (settings->pretrained[0])
+	if (from.file.map && settings->pretrained[0])
 		hd_dataset_centre(&t->dataset);
 	HD_TRY(hd_dataset_load(&t->dataset, settings, t->backend));
 	hd_catalog_print(stderr, &t->dataset.catalog, &t->dataset.samples, false);

@@ -27,6 +27,9 @@ typedef struct hd_backbone {
 	bool conv_mlp;         /* timm keeps fc1/fc2 of this size as 1x1 convolutions: file shape (K,C,1,1) */
 } hd_backbone;
 
+/* The sizes, smallest first; *count of them. */
+const hd_backbone *hd_backbone_list(int *count);
+
 /* A size by name (settings.def: backbone_size); NULL for an unknown one. */
 const hd_backbone *hd_backbone_find(const char *name);
 
@@ -70,6 +73,9 @@ void hd_model_free(hd_model *model); /* NULL-safe */
 /* Bytes of the plan without making it: parameters with gradients and moments, activations. */
 hd_status hd_model_footprint(const hd_backend *backend, const hd_model_config *config, size_t *parameter_bytes,
         size_t *activation_bytes, int64_t *parameters);
+
+/* Multiplications and additions of one sample's forward pass through convolutions, linear layers and heads, times 2. */
+double hd_model_forward_flops(const hd_model_config *config);
 
 const hd_model_config *hd_model_get_config(const hd_model *model);
 const hd_parameter *hd_model_parameters(const hd_model *model, int *count);
