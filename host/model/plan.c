@@ -169,7 +169,8 @@ int hd_model_block_count(const hd_model *model)
 
 double hd_model_forward_flops(const hd_model_config *c)
 {
-	double flops = 0, P = (double)(c->height / HD_STEM_PATCH) * (c->width / HD_STEM_PATCH), before = c->channels;
+	int64_t rows = c->height / HD_STEM_PATCH, columns = c->width / HD_STEM_PATCH;
+	double flops = 0, P = (double)(rows * columns), before = c->channels;
 	for (int s = 0; s < HD_STAGES; s++) {
 		double C = c->backbone.widths[s], patch = s == 0 ? HD_STEM_PATCH : HD_DOWN_PATCH;
 		if (s > 0)
