@@ -19,13 +19,14 @@
 #include <string.h>
 
 #include "heimdall/geo.h"
-#include "host/common/file.h"
+#include "host/cli/result.h"
+#include "host/common/first_error.h"
 #include "host/common/memory.h"
 #include "host/common/progress.h"
+#include "host/common/statistics.h"
 #include "host/data/csv.h"
 #include "host/signal/fit.h"
 #include "host/signal/levels.h"
-#include "host/train/metrics.h"
 
 #define GRID_M 40.0
 #define MARGIN_M 150.0 /* of the grid around training rows and receivers */
@@ -301,6 +302,7 @@ static hd_status open_fold(fold *f, const arguments *a, int number, const bool *
 {
 	hd_status st;
 	hd_levels train;
+	hd_first_error error = {HD_OK};
 	*f = (fold){.used = used, .number = number};
 	HD_TRY(hd_levels_read(&f->all, a->levels, a->receivers, a->folds));
 	HD_TRY(hd_levels_read(&train, a->levels, a->receivers, a->folds));
@@ -320,12 +322,9 @@ static hd_status open_fold(fold *f, const arguments *a, int number, const bool *
 #pragma omp parallel for schedule(dynamic, 1)
 	for (int r = 0; r < f->all.R; r++) {
 		fit_plain_law(f, r);
-		hd_status now = map_receiver(f, r);
-		if (now != HD_OK) {
-#pragma omp critical
-			st = now;
-		}
+		hd_first_error_note(&error, map_receiver(f, r));
 	}
+	st = hd_first_error_take(&error);
 done:
 	return st;
 }
@@ -350,7 +349,8 @@ static void answer_row(outcomes *o, size_t k, const fold *f, const hd_level_row 
 
 static hd_status run_fold(outcomes *o, const arguments *a, int number, const bool *used)
 {
-	hd_status st, inner = HD_OK;
+	hd_status st;
+	hd_first_error error = {HD_OK};
 	fold f;
 	size_t *rows = NULL, m = 0;
 	HD_TRY(open_fold(&f, a, number, used));
@@ -367,12 +367,11 @@ static hd_status run_fold(outcomes *o, const arguments *a, int number, const boo
 			if (own == HD_OK)
 				answer_row(o, o->count + j, &f, &f.all.rows[rows[j]], scratch);
 		free(scratch);
-#pragma omp critical
-		inner = own != HD_OK ? own : inner;
+		hd_first_error_note(&error, own);
 	}
 	o->count += m;
 	hd_message("fold %d: %zu rows answered", number, m);
-	st = inner;
+	st = hd_first_error_take(&error);
 done:
 	free(rows);
 	close_fold(&f);
@@ -457,7 +456,6 @@ static hd_status report(const outcomes *o, const arguments *a, size_t room, int 
 {
 	hd_status st = HD_OK;
 	json_t *json = json_object();
-	char *text = NULL;
 	printf("%zu rows, %d receivers heard on %s; metres\n", o->count, receivers,
 	        a->half ? "at least half of them" : "any");
 	printf("%-17s %6s %6s %6s %7s  median per fold\n", "", "median", "mean", "P90", "<100 m");
@@ -467,17 +465,8 @@ static hd_status report(const outcomes *o, const arguments *a, size_t room, int 
 		HD_TRY(report_method(json, MODEL, o->error_m[MODEL], o->fold + room, o->model_count, fold_count));
 	if (o->model_count && o->model_count != o->count)
 		hd_warn("the model answered %zu of %zu rows", o->model_count, o->count);
-	if (a->json) {
-		text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(8));
-		if (!text) {
-			st = hd_fail(HD_E_MEMORY, "out of host memory for the result");
-			goto done;
-		}
-		const hd_span spans[] = {{text, strlen(text)}, {"\n", 1}};
-		HD_TRY(hd_file_write(a->json, spans, 2, 0));
-	}
+	return hd_write_result(a->json ? a->json : "", json);
 done:
-	free(text);
 	json_decref(json);
 	return st;
 }

@@ -16,9 +16,9 @@
 #include "heimdall/geo.h"
 #include "host/common/file.h"
 #include "host/common/memory.h"
+#include "host/common/statistics.h"
 #include "host/data/csv.h"
 #include "host/signal/scenario.h"
-#include "host/train/metrics.h"
 
 #define RECEIVERS_MAX 64
 #define COARSE_M 1000.0

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "heimdall/iq.h"
+#include "host/common/statistics.h"
 #include "host/train/batch.h"
 #include "host/train/metrics.h"
 #include "host/train/schedule.h"

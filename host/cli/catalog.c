@@ -13,6 +13,7 @@
 #include "host/cli/result.h"
 #include "host/common/memory.h"
 #include "host/common/stop.h"
+#include "host/data/catalog_rows.h"
 
 #define WIDTH 80
 #define NAME_WIDTH 24
@@ -40,10 +41,6 @@ typedef struct month_row {
 	size_t recordings;
 } month_row;
 
-typedef struct split_row {
-	size_t samples, sessions, recordings;
-} split_row;
-
 typedef struct summary {
 	const hd_catalog *catalog;
 	receiver_row *receivers;
@@ -57,7 +54,7 @@ typedef struct summary {
 	double height_km, width_km;
 	double low_hz, high_hz; /* NaN where no frequency is known */
 	size_t skipped[HD_SKIP_COUNT];
-	split_row splits[HD_SPLIT_COUNT];
+	hd_split_size splits[HD_SPLIT_COUNT];
 } summary;
 
 /* ---- counting ---- */
@@ -208,26 +205,6 @@ static void measure(summary *s)
 	s->width_km = (s->east - s->west) * degree_km * cos((s->south + s->north) / 2 * M_PI / 180);
 }
 
-static void count_splits(summary *s, const hd_samples *samples)
-{
-	const char *session[HD_SPLIT_COUNT] = {0};
-	for (size_t i = 0; i < samples->count; i++) {
-		const hd_sample *sample = &samples->samples[i];
-		split_row *row = &s->splits[sample->split];
-		const char *name = NULL;
-		for (int c = 0; c < samples->R; c++) {
-			if (sample->recording[c] < 0)
-				continue;
-			row->recordings++;
-			name = s->catalog->recordings[sample->recording[c]].session;
-		}
-		row->samples++;
-		/* samples are sorted by session */
-		row->sessions += name && (!session[sample->split] || strcmp(session[sample->split], name) != 0);
-		session[sample->split] = name;
-	}
-}
-
 static void free_summary(summary *s)
 {
 	free(s->receivers);
@@ -254,7 +231,8 @@ static hd_status summarise(summary *s, hd_catalog *catalog, const hd_samples *sa
 	count_sessions(s, order);
 	HD_TRY(count_months(s));
 	measure(s);
-	count_splits(s, samples);
+	for (int k = 0; k < HD_SPLIT_COUNT; k++)
+		s->splits[k] = hd_samples_split_size(samples, catalog, (hd_split)k);
 done:
 	free(order);
 	return st;
@@ -465,10 +443,9 @@ static json_t *excluded_json(const summary *s)
 
 static json_t *splits_json(const summary *s)
 {
-	static const char *const names[HD_SPLIT_COUNT] = {"train", "val", "test"};
 	json_t *object = json_object();
 	for (int k = 0; k < HD_SPLIT_COUNT; k++)
-		json_object_set_new(object, names[k],
+		json_object_set_new(object, hd_split_name(k),
 		        json_pack("{s:I, s:I, s:I}", "samples", (json_int_t)s->splits[k].samples, "sessions",
 		                (json_int_t)s->splits[k].sessions, "recordings", (json_int_t)s->splits[k].recordings));
 	return object;

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "host/common/file.h"
+#include "host/common/first_error.h"
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/common/stop.h"
@@ -120,31 +121,20 @@ static hd_status check_source(source *s, hd_raw_format raw)
 static hd_status check_sources(job *j, int workers)
 {
 	int64_t done = 0;
-	hd_status st = HD_OK;
-	char *reason = NULL;
+	hd_first_error error = {HD_OK};
 	hd_progress *bar = hd_progress_start("check", "recording", (int64_t)j->count);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(workers)
 	for (size_t i = 0; i < j->count; i++) {
-		hd_status now = hd_stop_requested() ? hd_fail(HD_E_INTERRUPTED, "interrupted; nothing was written")
-		                                    : check_source(&j->sources[i], j->raw);
-		if (now != HD_OK) {
-#pragma omp critical(first_error)
-			if (st == HD_OK) {
-				st = now;
-				reason = strdup(hd_error_text());
-			}
-		}
+		hd_first_error_note(&error, hd_stop_requested()
+		                                    ? hd_fail(HD_E_INTERRUPTED, "interrupted; nothing was written")
+		                                    : check_source(&j->sources[i], j->raw));
 		int64_t ended;
 #pragma omp atomic capture
 		ended = ++done;
 		hd_progress_update(bar, ended, NULL);
 	}
 	hd_progress_end(bar);
-	/* the text belongs to the thread it was set in */
-	if (st != HD_OK)
-		st = hd_fail(st, "%s", reason ? reason : hd_status_text(st));
-	free(reason);
-	return st;
+	return hd_first_error_take(&error);
 }
 
 /* Moves the rows of all sources into one list. */
@@ -345,8 +335,7 @@ hd_status hd_catalog_check(const hd_settings *settings, const char **paths, int 
 	j.raw = (hd_raw_format)hd_settings_choice("iq_format", settings->iq_format);
 	if (path) {
 		HD_TRY(hd_catalog_read(&catalog, path, true));
-		if (settings->where[0])
-			HD_TRY(hd_catalog_where(&catalog, settings->where));
+		HD_TRY(hd_catalog_where(&catalog, settings->where));
 		j.check.catalog = path;
 		HD_TRY(list_catalog(&j, &catalog));
 	} else {

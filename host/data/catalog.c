@@ -326,9 +326,15 @@ static bool has_scheme(const char *path)
 	return letters && !strncmp(path + letters, "://", 3);
 }
 
+/* Whether a path says by itself where it is; an empty one names nothing. */
+static bool stands_alone(const char *iq)
+{
+	return !iq[0] || iq[0] == '/' || has_scheme(iq);
+}
+
 hd_status hd_iq_absolute(char **out, const char *iq)
 {
-	if (!iq[0] || iq[0] == '/' || has_scheme(iq))
+	if (stands_alone(iq))
 		return hd_strdup(out, iq);
 	char *here = getcwd(NULL, 0);
 	if (!here) {
@@ -467,7 +473,7 @@ static hd_status take_texts(hd_recording *r, const hd_rows *rows, const hd_row *
 	HD_TRY(hd_strdup(&r->receiver, receiver[0] ? receiver : "0"));
 	HD_TRY(hd_strdup(&r->source, source[0] ? source : NULL));
 	HD_TRY(hd_strdup(&r->version, version[0] ? version : NULL));
-	if (!iq[0] || iq[0] == '/' || has_scheme(iq))
+	if (stands_alone(iq))
 		HD_TRY(hd_strdup(&r->iq, iq));
 	else
 		HD_TRY(hd_sprintf(&r->iq, "%s/%s", rows->folder, iq));

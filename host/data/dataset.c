@@ -161,8 +161,7 @@ hd_status hd_dataset_open(hd_dataset *out, const hd_settings *settings, const hd
 	if (recorded)
 		config.receivers = recorded->receivers;
 	HD_TRY(hd_catalog_read(&out->catalog, settings->data_dir, settings->assume_approved));
-	if (settings->where[0])
-		HD_TRY(hd_catalog_where(&out->catalog, settings->where));
+	HD_TRY(hd_catalog_where(&out->catalog, settings->where));
 	HD_TRY(hd_samples_build(&out->samples, &out->catalog, &config));
 	HD_TRY(recorded ? copy_card(&out->card, recorded) : make_card(out, settings));
 done:

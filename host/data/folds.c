@@ -1,23 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "host/data/folds.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "host/common/memory.h"
+#include "host/data/catalog_rows.h"
 #include "host/data/csv.h"
 
 void hd_recording_text(char text[HD_KEY_BYTES], const hd_recording *r, const char *column)
 {
-	const struct {
-		const char *name, *value;
-	} known[] = {{"id", r->id}, {"session", r->session}, {"emission", r->emission}, {"receiver", r->receiver},
-	        {"source", r->source}, {"iq", r->iq}};
-	json_t *extra = r->extra ? json_loads(r->extra, 0, NULL) : NULL;
-	const char *value = json_string_value(json_object_get(extra, column));
-	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-		value = strcmp(known[i].name, column) ? value : known[i].value;
+	char number[HD_NUMBER_BYTES];
+	int known = hd_column_find(column);
+	json_t *extra = known < 0 ? hd_extra_load(r) : NULL;
+	const char *value = known < 0 ? json_string_value(json_object_get(extra, column))
+	                              : hd_column_text(r, (hd_column)known, number);
 	snprintf(text, HD_KEY_BYTES, "%s", value ? value : "");
 	json_decref(extra);
 }

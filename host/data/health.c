@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "host/common/memory.h"
+#include "host/common/statistics.h"
 #include "kernels/cpu/fft.h"
 
 #define BLOCK_S 0.01       /* short against what people say, long against one symbol or pulse */
@@ -32,18 +33,6 @@
 double hd_health_db(double power)
 {
 	return power > 0 ? fmax(10 * log10(power), HD_HEALTH_FLOOR_DB) : HD_HEALTH_FLOOR_DB;
-}
-
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
-double hd_health_median(double *values, size_t n)
-{
-	qsort(values, n, sizeof *values, by_value);
-	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
 /* Sums over all blocks at one pair of frequencies f and -f. */
@@ -243,8 +232,7 @@ static double block_floor_db(meter *m, int64_t n)
 			m->mirrors[k].power += (a[0] * a[0] + a[1] * a[1] + b[0] * b[0] + b[1] * b[1]) / 2;
 		}
 	}
-	return transforms ? hd_health_db(hd_health_median(power, FFT_POINTS) / gain / (double)transforms)
-	                  : HD_HEALTH_FLOOR_DB;
+	return transforms ? hd_health_db(hd_median(power, FFT_POINTS) / gain / (double)transforms) : HD_HEALTH_FLOOR_DB;
 }
 
 static void end_block(meter *m, hd_health *h, int64_t from, int64_t n, const double sum[2], double power, bool same)
@@ -327,13 +315,13 @@ static void summarise_mirrors(const meter *m, hd_health *h)
 	}
 	if (n < FEWEST_MIRRORS)
 		return;
-	double difference = hd_health_median(re, n), sum_im = hd_health_median(im, n);
+	double difference = hd_median(re, n), sum_im = hd_median(im, n);
 	/* where frequencies disagree it is the signal's own symmetry, or what leaks from it, and no imbalance */
 	for (size_t k = 0; k < n; k++) {
 		re[k] = fabs(re[k] - difference);
 		im[k] = fabs(im[k] - sum_im);
 	}
-	double spread = hypot(hd_health_median(re, n), hd_health_median(im, n));
+	double spread = hypot(hd_median(re, n), hd_median(im, n));
 	h->imbalance_sure = hypot(difference, sum_im) > SURE * spread;
 	/* of unit power a + b = 1, and E[z^2] = a - b + 2jc */
 	double c = sum_im / 2;
@@ -361,7 +349,7 @@ static void summarise_clipping(const meter *m, hd_health *h)
 static double median_of(const double *values, int64_t n, double *scratch)
 {
 	memcpy(scratch, values, (size_t)n * sizeof *values);
-	return hd_health_median(scratch, (size_t)n);
+	return hd_median(scratch, (size_t)n);
 }
 
 /* The one step of the floor, as the header defines it. scratch holds m->blocks values. */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "host/common/memory.h"
+#include "host/common/statistics.h"
 
 #define LENGTH_SAME 0.01     /* a recorder's own jitter stays under it */
 #define FEWEST_POSITIONS 8   /* fewer have no quartiles worth the name */
@@ -87,7 +88,7 @@ static hd_status find_lengths(hd_checked *checked, size_t count, double *scratch
 			scratch[n++] = length_of(&checked[i].health);
 	if (n < 3)
 		return HD_OK;
-	double median = hd_health_median(scratch, n);
+	double median = hd_median(scratch, n);
 	for (size_t i = 0; i < n; i++)
 		near += fabs(scratch[i] - median) <= LENGTH_SAME * median;
 	for (size_t i = 0; 2 * near > n && i < count; i++) {
@@ -128,7 +129,7 @@ static area find_area(const hd_checked *checked, size_t count, double *scratch)
 			scratch[n++] = checked[i].recording->latitude_deg;
 	if (n < FEWEST_POSITIONS)
 		return a;
-	a.latitude_deg = hd_health_median(scratch, n);
+	a.latitude_deg = hd_median(scratch, n);
 	n = 0;
 	for (size_t i = 0; i < count; i++) {
 		const hd_recording *r = checked[i].recording;
@@ -137,7 +138,7 @@ static area find_area(const hd_checked *checked, size_t count, double *scratch)
 		first = isnan(first) ? r->longitude_deg : first;
 		scratch[n++] = first + remainder(r->longitude_deg - first, 360);
 	}
-	a.longitude_deg = remainder(hd_health_median(scratch, n), 360);
+	a.longitude_deg = remainder(hd_median(scratch, n), 360);
 	n = 0;
 	for (size_t i = 0; i < count; i++) {
 		const hd_recording *r = checked[i].recording;
@@ -145,7 +146,7 @@ static area find_area(const hd_checked *checked, size_t count, double *scratch)
 			scratch[n++] =
 			        hd_geo_distance_m(a.latitude_deg, a.longitude_deg, r->latitude_deg, r->longitude_deg);
 	}
-	hd_health_median(scratch, n); /* leaves them sorted */
+	hd_median(scratch, n); /* leaves them sorted */
 	a.far_m = fmax(FAR_M, FAR_EXTENTS * scratch[(size_t)(EXTENT_QUANTILE * (double)(n - 1))]);
 	return a;
 }
@@ -272,19 +273,6 @@ done:
 
 /* ---- receivers ---- */
 
-/* Numbers by value before names by letters. */
-static int compare_names(const char *a, const char *b)
-{
-	char *end_a, *end_b;
-	double x = strtod(a, &end_a), y = strtod(b, &end_b);
-	bool number_a = end_a != a && !*end_a, number_b = end_b != b && !*end_b;
-	if (number_a && number_b && x != y)
-		return x < y ? -1 : 1;
-	if (number_a != number_b)
-		return number_a ? -1 : 1;
-	return strcmp(a, b);
-}
-
 double hd_health_time_s(const hd_checked *c)
 {
 	if (c->recording && isfinite(c->recording->timestamp_s))
@@ -296,7 +284,7 @@ double hd_health_time_s(const hd_checked *c)
 static int by_receiver(const void *a, const void *b)
 {
 	const ranked *x = a, *y = b;
-	int order = compare_names(x->checked[x->index].recording->receiver, y->checked[y->index].recording->receiver);
+	int order = hd_name_compare(x->checked[x->index].recording->receiver, y->checked[y->index].recording->receiver);
 	if (!order)
 		order = (x->value > y->value) - (x->value < y->value);
 	return order ? order : (x->index > y->index) - (x->index < y->index);
@@ -320,7 +308,7 @@ static double median_level(const ranked *list, size_t n, double *scratch)
 {
 	for (size_t i = 0; i < n; i++)
 		scratch[i] = list[i].checked[list[i].index].health.level_dbfs;
-	return hd_health_median(scratch, n);
+	return hd_median(scratch, n);
 }
 
 /* Ranks of the levels, ties sharing their mean; leaves the list in order of time. */
@@ -378,10 +366,10 @@ static void summarise_receiver(hd_receiver_health *r, ranked *list, size_t n, do
 			scratch[r->read++] = c->health.level_dbfs;
 	}
 	if (r->read) {
-		r->level_dbfs = hd_health_median(scratch, r->read);
+		r->level_dbfs = hd_median(scratch, r->read);
 		for (size_t i = 0; i < r->read; i++)
 			scratch[i] = fabs(scratch[i] - r->level_dbfs);
-		r->mad_db = hd_health_median(scratch, r->read);
+		r->mad_db = hd_median(scratch, r->read);
 	}
 	for (size_t i = 0; i < n; i++) {
 		const hd_checked *c = &checked[list[i].index];

@@ -6,6 +6,8 @@
 
 #include "heimdall/catalog.h"
 #include "host/common/memory.h"
+#include "host/common/statistics.h"
+#include "host/data/catalog_rows.h"
 #include "host/data/folds.h"
 
 #define SAME_POSITION_M 1.0
@@ -25,10 +27,8 @@ uint32_t hd_hash32(const void *data, size_t bytes, uint32_t seed)
 	return h ^ (h >> 16);
 }
 
-/* Numbers by value, everything else by bytes behind them. */
-static int natural_order(const void *a, const void *b)
+int hd_name_compare(const char *x, const char *y)
 {
-	const char *x = *(char *const *)a, *y = *(char *const *)b;
 	char *end_x, *end_y;
 	double nx = strtod(x, &end_x), ny = strtod(y, &end_y);
 	bool number_x = end_x != x && !*end_x && isfinite(nx), number_y = end_y != y && !*end_y && isfinite(ny);
@@ -37,6 +37,11 @@ static int natural_order(const void *a, const void *b)
 	if (number_x && nx != ny)
 		return nx < ny ? -1 : 1;
 	return strcmp(x, y);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return hd_name_compare(*(char *const *)a, *(char *const *)b);
 }
 
 /* ---- receivers ---- */
@@ -88,7 +93,7 @@ static hd_status seen_receivers(hd_samples *s, const hd_catalog *catalog)
 			return st;
 	}
 	if (s->R)
-		qsort(s->receivers, (size_t)s->R, sizeof *s->receivers, natural_order);
+		qsort(s->receivers, (size_t)s->R, sizeof *s->receivers, by_name);
 	return HD_OK;
 }
 
@@ -169,12 +174,6 @@ static hd_status count_sessions(size_t *out, const hd_catalog *catalog, bool any
 
 /* ---- rates ---- */
 
-static int by_rate(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
 /* The rate most recordings have; 0 where none says. */
 static hd_status majority_rate(double *out, const hd_catalog *catalog)
 {
@@ -186,7 +185,7 @@ static hd_status majority_rate(double *out, const hd_catalog *catalog)
 		if (catalog->recordings[i].skip == HD_SKIP_NONE && catalog->recordings[i].sample_rate_hz > 0)
 			rates[n++] = catalog->recordings[i].sample_rate_hz;
 	if (st == HD_OK)
-		qsort(rates, n, sizeof *rates, by_rate);
+		qsort(rates, n, sizeof *rates, hd_compare_doubles);
 	for (size_t i = 0, run = 0; st == HD_OK && i < n; i++) {
 		run = i && rates[i] == rates[i - 1] ? run + 1 : 1;
 		if (run > best) {
@@ -491,22 +490,22 @@ void hd_samples_free(hd_samples *samples)
 
 /* ---- table ---- */
 
-static void print_split(FILE *to, const hd_catalog *catalog, const hd_samples *s, hd_split split, const char *name)
+hd_split_size hd_samples_split_size(const hd_samples *s, const hd_catalog *catalog, hd_split split)
 {
-	size_t samples = 0, recordings = 0, sessions = 0;
+	hd_split_size size = {0};
 	const char *session = NULL;
 	for (size_t i = 0; i < s->count; i++) {
 		if (s->samples[i].split != split)
 			continue;
-		samples++;
+		size.samples++;
 		for (int c = 0; c < s->R; c++)
-			recordings += s->samples[i].recording[c] >= 0;
+			size.recordings += s->samples[i].recording[c] >= 0;
 		/* samples are sorted by session */
 		const hd_recording *r = first_recording(s, catalog, &s->samples[i]);
-		sessions += !session || strcmp(session, r->session) != 0;
+		size.sessions += !session || strcmp(session, r->session) != 0;
 		session = r->session;
 	}
-	fprintf(to, "  %-8s %10zu %10zu %12zu\n", name, samples, sessions, recordings);
+	return size;
 }
 
 /* The channels in lines of at most 80 columns, and what leaving out the other receivers costs. */
@@ -531,9 +530,11 @@ void hd_catalog_print(FILE *to, const hd_catalog *catalog, const hd_samples *sam
 	fprintf(to, "%s: %zu recordings, split by %s\n", catalog->path, catalog->count, split_names[samples->split_by]);
 	print_receivers(to, samples);
 	fprintf(to, "  %-8s %10s %10s %12s\n", "split", "samples", "sessions", "recordings");
-	print_split(to, catalog, samples, HD_TRAIN, "train");
-	print_split(to, catalog, samples, HD_VAL, "val");
-	print_split(to, catalog, samples, HD_TEST, "test");
+	for (int k = 0; k < HD_SPLIT_COUNT; k++) {
+		hd_split_size size = hd_samples_split_size(samples, catalog, (hd_split)k);
+		fprintf(to, "  %-8s %10zu %10zu %12zu\n", hd_split_name(k), size.samples, size.sessions,
+		        size.recordings);
+	}
 	for (int k = 1; k < HD_SKIP_COUNT; k++)
 		if (counts[k])
 			fprintf(to, "  skipped %9zu  %s\n", counts[k], hd_skip_text((hd_skip)k));

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "host/common/memory.h"
+#include "host/common/statistics.h"
 #include "host/data/iq_formats.h"
 
 #define RIFF_HEAD_BYTES 12
@@ -372,12 +373,6 @@ static double fit_slope(stamp *s, size_t n)
 	return slope;
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
 /* Leaves out stamps whose error is beyond FIT_OUTLIER times the median one; false where there are none. */
 static bool leave_out(stamp *s, size_t n, double *errors)
 {
@@ -388,7 +383,7 @@ static bool leave_out(stamp *s, size_t n, double *errors)
 			errors[used++] = fabs(s[k].error_s);
 	if (!used)
 		return false;
-	qsort(errors, used, sizeof *errors, compare_doubles);
+	qsort(errors, used, sizeof *errors, hd_compare_doubles);
 	double limit = FIT_OUTLIER * errors[used / 2] + FIT_RESOLUTION_S;
 	for (size_t k = 0; k < n; k++) {
 		if (s[k].left_out || !(fabs(s[k].error_s) > limit))

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/common/first_error.h"
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/signal/fit.h"
@@ -106,37 +107,35 @@ hd_status hd_fit_draw(hd_levels *out, const hd_fit *f, const hd_draw_config *c)
 {
 	int64_t blocks = (c->emissions + BLOCK_ROWS - 1) / BLOCK_ROWS, done = 0;
 	box area = bounds(f, c->margin);
-	char text[1024] = "";
-	hd_status first = hd_levels_make(out, f->levels.receivers, f->levels.R, (size_t)c->emissions);
-	if (first != HD_OK)
-		return first;
+	hd_first_error error = {HD_OK};
+	hd_status st = hd_levels_make(out, f->levels.receivers, f->levels.R, (size_t)c->emissions);
+	if (st != HD_OK)
+		return st;
 	hd_progress *bar = hd_progress_start("draw", "emission", c->emissions);
 #pragma omp parallel num_threads(c->threads > 0 ? c->threads : omp_get_num_procs())
 	{
 		block *b = NULL;
-		hd_status st = hd_alloc(&b, 1, sizeof *b);
+		hd_status own = hd_alloc(&b, 1, sizeof *b);
+		/* the library's own threads would change the order of its sums */
+		omp_set_num_threads(1);
 #pragma omp for schedule(dynamic, 1)
 		for (int64_t k = 0; k < blocks; k++) {
 			int64_t from = k * BLOCK_ROWS, now;
 			int64_t n = c->emissions - from < BLOCK_ROWS ? c->emissions - from : BLOCK_ROWS;
-			if (st == HD_OK) {
+			if (own == HD_OK) {
 				draw_places(b, f, c, area, from, n);
-				st = draw_block(out, b, f, from, n);
+				own = draw_block(out, b, f, from, n);
 			}
 #pragma omp atomic capture
 			now = done += n;
 			hd_progress_update(bar, now, NULL);
 		}
 		free(b);
-#pragma omp critical
-		if (st != HD_OK && first == HD_OK) {
-			first = st;
-			snprintf(text, sizeof text, "%s", hd_error_text());
-		}
+		hd_first_error_note(&error, own);
 	}
 	hd_progress_end(bar);
-	if (first == HD_OK)
-		return HD_OK;
-	hd_levels_free(out);
-	return hd_fail(first, "%s", text);
+	st = hd_first_error_take(&error);
+	if (st != HD_OK)
+		hd_levels_free(out);
+	return st;
 }

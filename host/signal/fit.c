@@ -7,10 +7,11 @@
 #include <string.h>
 
 #include "host/common/file.h"
+#include "host/common/first_error.h"
 #include "host/common/memory.h"
+#include "host/common/statistics.h"
 #include "host/signal/law.h"
 #include "host/signal/random.h"
-#include "host/train/metrics.h"
 
 #define CELL_M 15.0
 #define LEAST_ROWS 20 /* of a receiver, for a law */
@@ -256,25 +257,18 @@ done:
 
 static hd_status fit_receivers(hd_fit *f, const grouping *g, int threads)
 {
-	hd_status first = HD_OK;
-	char text[2048] = "";
+	hd_first_error error = {HD_OK};
 #pragma omp parallel num_threads(threads > 0 ? threads : omp_get_num_procs())
 	{
 		/* the library's own threads would change the order of its sums */
 		omp_set_num_threads(1);
 #pragma omp for schedule(dynamic, 1)
 		for (int r = 0; r < f->levels.R; r++) {
-			hd_status st = f->laws[r].rows ? fit_receiver(f, g, r) : HD_OK;
-			if (st != HD_OK) {
-#pragma omp critical
-				if (first == HD_OK) {
-					first = st;
-					snprintf(text, sizeof text, "%s", hd_error_text());
-				}
-			}
+			if (f->laws[r].rows)
+				hd_first_error_note(&error, fit_receiver(f, g, r));
 		}
 	}
-	return first == HD_OK ? HD_OK : hd_fail(first, "%s", text);
+	return hd_first_error_take(&error);
 }
 
 hd_status hd_fit_levels(hd_fit *out, hd_levels *levels, int threads)

@@ -88,8 +88,7 @@ typedef struct hd_draw_config {
 
 /*
  * Draws rows: a position, the hour of a random row for which receivers are online, then for each of those its level
- * and whether it is heard. A row depends on (seed, its number) alone, but for a
- * step of 0.01 dB where the linear algebra library rounds otherwise with other threads. Rows that nobody hears stay,
+ * and whether it is heard. A row depends on (seed, its number) alone. Rows that nobody hears stay,
  * empty.
  */
 hd_status hd_fit_draw(hd_levels *out, const hd_fit *fit, const hd_draw_config *config);

@@ -9,6 +9,7 @@
 
 #include "heimdall/catalog.h"
 #include "host/common/file.h"
+#include "host/common/first_error.h"
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/signal/output.h"
@@ -139,8 +140,7 @@ static hd_status render_row(scratch *s, const hd_render_config *c, const hd_leve
 
 static hd_status render_rows(const hd_render_config *c, const hd_levels *l)
 {
-	hd_status first = HD_OK;
-	char text[2048] = "";
+	hd_first_error error = {HD_OK};
 	int64_t done = 0, count = (int64_t)l->count;
 	hd_progress *bar = hd_progress_start("render", "emission", count);
 #pragma omp parallel num_threads(c->threads > 0 ? c->threads : omp_get_num_procs())
@@ -157,14 +157,10 @@ static hd_status render_rows(const hd_render_config *c, const hd_levels *l)
 			hd_progress_update(bar, now, NULL);
 		}
 		free_scratch(&s);
-#pragma omp critical
-		if (st != HD_OK && first == HD_OK) {
-			first = st;
-			snprintf(text, sizeof text, "%s", hd_error_text());
-		}
+		hd_first_error_note(&error, st);
 	}
 	hd_progress_end(bar);
-	return first == HD_OK ? HD_OK : hd_fail(first, "%s", text);
+	return hd_first_error_take(&error);
 }
 
 /* Session is the hour; a drawn row, which shares nothing with others, is a session of its own. */

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "host/common/file.h"
+#include "host/common/first_error.h"
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/signal/channel.h"
@@ -135,8 +136,7 @@ done:
 
 static hd_status render_all(const hd_synth_config *c, const hd_scenario *scenario, session *sessions)
 {
-	hd_status first = HD_OK;
-	char text[2048] = "";
+	hd_first_error error = {HD_OK};
 	int64_t done = 0;
 	hd_progress *bar = hd_progress_start("synth", "session", c->sessions);
 #pragma omp parallel num_threads(c->threads > 0 ? c->threads : omp_get_num_procs())
@@ -153,16 +153,10 @@ static hd_status render_all(const hd_synth_config *c, const hd_scenario *scenari
 			hd_progress_update(bar, now, NULL);
 		}
 		free_scratch(&buf);
-		if (st != HD_OK) {
-#pragma omp critical
-			if (first == HD_OK) {
-				first = st;
-				snprintf(text, sizeof text, "%s", hd_error_text());
-			}
-		}
+		hd_first_error_note(&error, st);
 	}
 	hd_progress_end(bar);
-	return first == HD_OK ? HD_OK : hd_fail(first, "%s", text);
+	return hd_first_error_take(&error);
 }
 
 hd_status hd_synth_render(const hd_synth_config *c, const hd_scenario *scenario)

@@ -9,6 +9,7 @@
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/common/stop.h"
+#include "host/data/catalog_rows.h"
 
 /* Mean (north, east) and variance of one axis pair, in label units. */
 typedef struct gaussian {
@@ -130,7 +131,6 @@ done:
 
 hd_status hd_predictions_write(const char *path, const hd_dataset *d, const hd_prediction *predictions, int64_t count)
 {
-	static const char *const names[] = {"train", "val", "test"};
 	char *text = NULL;
 	size_t bytes = 0;
 	FILE *to = open_memstream(&text, &bytes);
@@ -146,7 +146,7 @@ hd_status hd_predictions_write(const char *path, const hd_dataset *d, const hd_p
 		for (int c = 0; !r && c < d->samples.R; c++)
 			r = s->recording[c] >= 0 ? &d->catalog.recordings[s->recording[c]] : NULL;
 		fprintf(to, "%s,%s,%s,%.8f,%.8f,%.8f,%.8f,%.2f,%.2f,%.2f\n", r ? r->session : "", r ? r->emission : "",
-		        names[s->split], p->latitude_deg, p->longitude_deg, p->predicted_latitude_deg,
+		        hd_split_name((int)s->split), p->latitude_deg, p->longitude_deg, p->predicted_latitude_deg,
 		        p->predicted_longitude_deg, p->error_m, p->sigma_north_m, p->sigma_east_m);
 	}
 	fclose(to);

@@ -5,25 +5,7 @@
 #include <stdlib.h>
 
 #include "host/common/memory.h"
-
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
-double hd_quantile(double *values, size_t n, double q)
-{
-	if (n == 0)
-		return NAN;
-	qsort(values, n, sizeof *values, by_value);
-	double position = q * (double)(n - 1);
-	size_t below = (size_t)position;
-	if (below + 1 >= n)
-		return values[n - 1];
-	double t = position - (double)below;
-	return values[below] + t * (values[below + 1] - values[below]);
-}
+#include "host/common/statistics.h"
 
 static double share_below(const double *values, size_t n, double bound)
 {

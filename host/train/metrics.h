@@ -47,10 +47,6 @@ typedef struct hd_metrics {
 #undef X
 } hd_metrics;
 
-/* Quantile q in [0,1] by linear interpolation between order statistics (numpy's default); sorts values. NaN for n = 0.
- */
-double hd_quantile(double *values, size_t n, double q);
-
 /* From predictions with error_m and centre_error_m filled in; loss terms are left alone. */
 hd_status hd_metrics_compute(hd_metrics *out, const hd_prediction *predictions, size_t n);
 

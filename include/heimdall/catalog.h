@@ -101,6 +101,9 @@ hd_status hd_catalog_where(hd_catalog *catalog, const char *text);
 void hd_catalog_free(hd_catalog *catalog); /* NULL-safe; leaves zeroes */
 
 /* Marks a recording as skipped for good: first reason wins. Thread-safe for different recordings. */
+/* Order of receivers' names: numbers by value, everything else by bytes behind them. As strcmp. */
+int hd_name_compare(const char *a, const char *b);
+
 /* Whether a rate counts as another one: crystals are within 100 ppm, rates within that are the same. */
 bool hd_rate_differs(double a_hz, double b_hz);
 
@@ -166,6 +169,13 @@ void hd_samples_free(hd_samples *samples); /* NULL-safe */
 
 /* 32-bit FNV-1a followed by a finaliser (murmur3 fmix32), stable over versions and machines. */
 uint32_t hd_hash32(const void *data, size_t bytes, uint32_t seed);
+
+typedef struct hd_split_size {
+	size_t samples, sessions, recordings;
+} hd_split_size;
+
+/* How much is in a split. */
+hd_split_size hd_samples_split_size(const hd_samples *samples, const hd_catalog *catalog, hd_split split);
 
 /* Adds the number of recordings of each skip reason to counts (HD_SKIP_COUNT). */
 void hd_catalog_count_skips(size_t *counts, const hd_catalog *catalog);

@@ -186,9 +186,6 @@ hd_status hd_health_receivers(hd_receiver_health **out, size_t *out_count, const
 
 /* ---- what pictures and the judgement share ---- */
 
-/* Median of n >= 1 values, which are reordered. */
-double hd_health_median(double *values, size_t n);
-
 /* 10 log10, not below HD_HEALTH_FLOOR_DB. */
 double hd_health_db(double power);
 

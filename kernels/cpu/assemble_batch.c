@@ -41,9 +41,10 @@ static void draw(uint32_t words[WORDS], const shared *s, uint32_t counter, uint3
 	hd_philox(words, (const uint32_t[4]){counter, sample, s->epoch, stream}, s->key);
 }
 
-static bool below(uint32_t word, float share)
+/* Words below it are a share of all. */
+static uint32_t threshold(float share)
 {
-	return word < (uint32_t)((double)share * 0x1p32);
+	return (uint32_t)((double)share * 0x1p32);
 }
 
 /* Natural logarithm of 10 to the tenth: dB to nepers of power. */
@@ -66,7 +67,7 @@ static float draw_level(bool *silent, const shared *s, int64_t c, float share, u
 	if (!s->augment)
 		return level;
 	draw(words, s, (uint32_t)c, sample, HD_AUGMENT_CHANNEL);
-	*silent = below(words[0], share);
+	*silent = words[0] < threshold(share);
 	if (s->augment->level_jitter > 0) {
 		double u1 = ((double)words[1] + 1) * 0x1p-32, u2 = (double)words[2] * 0x1p-32;
 		level += (float)((double)s->augment->level_jitter * sqrt(-2 * log(u1)) * cos(2 * M_PI * u2));
@@ -98,12 +99,12 @@ static void assemble_channel(
 
 static void drop_values(float *row, const shared *s, uint32_t sample)
 {
-	uint32_t words[WORDS];
+	uint32_t words[WORDS], dropped = threshold(s->augment->dropout);
 	int64_t n = s->M * s->W * s->C;
 	for (int64_t i = 0; i < n; i += WORDS) {
 		draw(words, s, (uint32_t)(i / WORDS), sample, HD_AUGMENT_VALUE);
 		for (int64_t k = i; k < n && k < i + WORDS; k++)
-			row[k] = below(words[k - i], s->augment->dropout) ? 0.0f : row[k];
+			row[k] = words[k - i] < dropped ? 0.0f : row[k];
 	}
 }
 
