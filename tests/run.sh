@@ -28,7 +28,7 @@ for bin in "$@"; do
 		cat "$out/text"
 		[ -f "$out/tap" ] && grep -A 3 '^not ok ' "$out/tap"
 	else
-		grep -i '^skip ' "$out/text"
+		sed -n -E 's/^ok - (.*[^ ]) +# *SKIP *(.*)/skipped \1: \2/Ip' "$out/tap"
 	fi
 	printf '%-24s %6s s  %d passed, %d failed, %d skipped\n' "$name" "$seconds" "$p" "$f" "$s"
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
