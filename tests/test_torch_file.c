@@ -10,30 +10,9 @@
 #include "host/model/pickle.h"
 #include "host/model/torch_file.h"
 #include "host/model/weights.h"
+#include "tests/folder.h"
 
 #define FOLDER "tests/golden/weights/"
-
-static char folder[64];
-
-static void start(void)
-{
-	snprintf(folder, sizeof folder, "/tmp/heimdall-weights-XXXXXX");
-	cr_assert_not_null(mkdtemp(folder));
-}
-
-static void stop(void)
-{
-	char command[128];
-	snprintf(command, sizeof command, "rm -r '%s'", folder);
-	cr_assert_eq(system(command), 0);
-}
-
-static const char *file_in(const char *name)
-{
-	static char path[160];
-	snprintf(path, sizeof path, "%s/%s", folder, name);
-	return path;
-}
 
 static void expect_refused(hd_status st, const char *path, const char *reason)
 {

@@ -15,6 +15,7 @@
 #include "host/cli/cli.h"
 #include "host/model/convnext.h"
 #include "host/model/weights.h"
+#include "tests/folder.h"
 
 #define FOLDER "tests/golden/weights/"
 #define RAN "heimdall-pickle-ran" /* what the golden pickles try to create */
@@ -30,28 +31,6 @@ static const hd_model_config small = {
         .sigma_min = 0.01f,
         .sigma_max = 1.0f,
 };
-
-static char folder[64];
-
-static void start(void)
-{
-	snprintf(folder, sizeof folder, "/tmp/heimdall-weights-XXXXXX");
-	cr_assert_not_null(mkdtemp(folder));
-}
-
-static void stop(void)
-{
-	char command[128];
-	snprintf(command, sizeof command, "rm -r '%s'", folder);
-	cr_assert_eq(system(command), 0);
-}
-
-static const char *file_in(const char *name)
-{
-	static char path[160];
-	snprintf(path, sizeof path, "%s/%s", folder, name);
-	return path;
-}
 
 /* Element i of the k-th tensor of the golden model: the formula of make_weights.py. */
 static float element(int k, const int64_t *shape, int ndim, int64_t i)

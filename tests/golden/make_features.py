@@ -7,18 +7,17 @@ Debian's python3-numpy and python3-scipy. The scipy convention is scipy.signal.s
 NAME.settings (rate, n_fft, hop, n_mels, f_min, f_max, convention, mel scale, mel norm; the last three as the C
 enumerations number them), NAME.iq (R,n,2), NAME.power (R,T,F) and NAME.db (R,M,T).
 """
-import json
 import pathlib
-import struct
 
 import numpy as np
 from scipy import signal
+
+import safetensors_file
 
 SCIPY, LIBROSA = 0, 1
 HTK, SLANEY = 0, 1
 NONE, SLANEY_NORM = 0, 1
 FLOOR = 1e-9
-DTYPES = {"float32": "F32", "float64": "F64", "int16": "I16"}
 FULL_SCALE = {"float32": 1.0, "float64": 1.0, "int16": 32768.0}
 
 # name: IQ dtype, R, n, settings
@@ -92,22 +91,6 @@ def mel_filters(rate, n_fft, n_mels, f_min, f_max, scale, norm):
     return filters * (2 / (high - low) if norm == SLANEY_NORM else 1)
 
 
-def write_safetensors(path, tensors):
-    # wide elements first: every tensor is aligned to its own
-    tensors = dict(sorted(tensors.items(), key=lambda item: -item[1].itemsize))
-    header, offset = {}, 0
-    for name, value in tensors.items():
-        header[name] = {"dtype": DTYPES[value.dtype.name], "shape": list(value.shape),
-                        "data_offsets": [offset, offset + value.nbytes]}
-        offset += value.nbytes
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text)
-        for value in tensors.values():
-            f.write(np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("<")).tobytes())
-
-
 def main():
     rng = np.random.default_rng(11)
     out = {}
@@ -126,7 +109,7 @@ def main():
         print(f"{name}: power {power.shape}, {db.min():.1f} to {db.max():.1f} dB, "
               f"{np.sum(filters.sum(1) == 0)} empty filters")
     path = pathlib.Path(__file__).with_name("features.safetensors")
-    write_safetensors(path, out)
+    safetensors_file.write(path, out)
     print(f"{path}: {path.stat().st_size} bytes")
 
 

@@ -5,14 +5,13 @@
 Debian's python3-torch and python3-numpy. Holds the initial weights (timm's names), a batch, the network's
 outputs, the loss, every gradient, and every weight after ten AdamW steps with clipping on that batch.
 """
-import json
 import pathlib
-import struct
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+import safetensors_file
 
 DEPTHS, WIDTHS = (1, 1, 2, 1), (8, 16, 24, 32)
 N, C, H, W = 3, 3, 64, 32
@@ -99,19 +98,6 @@ def nll(mu, u, target, weight):
     return (weight * rows).sum() / weight.sum(), sigma
 
 
-def write_safetensors(path, tensors):
-    header, offset = {}, 0
-    for name, value in tensors.items():
-        header[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [offset, offset + 4 * value.size]}
-        offset += 4 * value.size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text)
-        for value in tensors.values():
-            f.write(np.ascontiguousarray(value, dtype="<f4").tobytes())
-
-
 def main():
     torch.manual_seed(7)
     torch.set_default_dtype(torch.float64)
@@ -144,7 +130,7 @@ def main():
         adamw.step()
     out.update({"after." + n: p.detach() for n, p in net.named_parameters()})
     path = pathlib.Path(__file__).with_name("model.safetensors")
-    write_safetensors(path, {k: v.numpy() for k, v in out.items()})
+    safetensors_file.write(path, {k: v.numpy().astype("float32") for k, v in out.items()})
     print(f"{path}: {len(names)} parameters, {path.stat().st_size} bytes, loss {out['loss'].item():.6f}, norm {out['norm'].item():.4f}")
 
 

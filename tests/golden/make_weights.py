@@ -8,10 +8,8 @@ first dimension: the test computes the same. Some of the files try to create hei
 """
 import argparse
 import fractions
-import json
 import os
 import pathlib
-import struct
 import sys
 import types
 
@@ -19,6 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt
+
+import safetensors_file
 
 HERE = pathlib.Path(__file__).parent
 WIDTHS, DEPTHS = (8, 16, 24, 32), (1, 1, 2, 1)
@@ -133,19 +133,6 @@ def refused():
     }
 
 
-def write_safetensors(path, tensors):
-    header, offset = {}, 0
-    for name, value in tensors.items():
-        header[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [offset, offset + 4 * value.size]}
-        offset += 4 * value.size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text)
-        for value in tensors.values():
-            f.write(np.ascontiguousarray(value, dtype="<f4").tobytes())
-
-
 def main():
     torch.manual_seed(7)
     folder = HERE / "weights"
@@ -165,7 +152,7 @@ def main():
         model = model.double()
         x = torch.sin(0.37 * torch.arange(N * 3 * H * W, dtype=torch.float64)).float().double().reshape(N, 3, H, W)
         features = model.classifier[:2](model.avgpool(model.features(x)))
-    write_safetensors(folder / "features.safetensors", {"features": features.numpy()})
+    safetensors_file.write(folder / "features.safetensors", {"features": features.numpy().astype("float32")})
     for path in sorted(folder.iterdir()):
         print(f"{path.name}: {path.stat().st_size} bytes")
 
