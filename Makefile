@@ -23,6 +23,9 @@ DEPS_BUILD := gcc make pkg-config libc6-dev libfftw3-dev libdnnl-dev libjansson-
               libsoxr-dev libsqlite3-dev liblapacke-dev zlib1g-dev libzip-dev
 DEPS_TEST := libcriterion-dev
 DEPS_LINT := clang-format clang-tidy cppcheck shellcheck libomp-dev
+DEPS_CHECK := python3-torch python3-torchvision python3-venv
+# from PyPI, into $(BUILD)/python over Debian's packages: timm of a time when torch 1.13, Debian 12's, was enough
+PYTHON_CHECK := timm==0.9.16 safetensors==0.4.2 huggingface-hub==0.20.3
 
 missing = $(shell for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || printf '%s ' $$p; done)
 
@@ -35,6 +38,19 @@ define install_packages
 	  echo "  $$sudo apt-get install -y --no-install-recommends $$need"; \
 	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$need >/dev/null || \
 	  { echo "could not install: $$need; install them by hand and run make again" >&2; exit 1; }; \
+	fi
+endef
+
+# install_python LIST: a virtual environment over Debian's packages, made anew when the list changes
+define install_python
+	@mkdir -p $(BUILD); \
+	if ! echo '$(1)' | cmp -s - $(BUILD)/python/packages; then \
+	  echo "installing into $(BUILD)/python: $(1)"; \
+	  rm -rf $(BUILD)/python; \
+	  /usr/bin/python3 -m venv --system-site-packages $(BUILD)/python && \
+	  $(BUILD)/python/bin/pip install -q --disable-pip-version-check --no-deps $(1) && \
+	  echo '$(1)' > $(BUILD)/python/packages || \
+	  { echo "could not install: $(1); it takes a connection to pypi.org" >&2; exit 1; }; \
 	fi
 endef
 
@@ -72,7 +88,7 @@ HEADERS := $(wildcard include/heimdall/*.h host/*/*.h kernels/*.h kernels/cpu/*.
 LIB := $(BUILD)/libheimdall.a
 BIN := $(BUILD)/heimdall
 
-.PHONY: all deps deps-test deps-lint quickstart field test check bench lint format asan install clean help headers FORCE
+.PHONY: all deps deps-test deps-check deps-lint quickstart field test check bench lint format asan install clean help headers FORCE
 
 all: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN)
@@ -85,6 +101,10 @@ deps-test: deps
 
 deps-lint: deps-test
 	$(call install_packages,$(DEPS_LINT))
+
+deps-check: deps-test
+	$(call install_packages,$(DEPS_CHECK))
+	$(call install_python,$(PYTHON_CHECK))
 
 # ---- compile ----
 # The stamp changes when the flags do, so that nothing is linked from objects of other flags.
@@ -139,7 +159,7 @@ test: deps-test ## the quick tests
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(TEST_BIN) headers
 	BUILD=$(BUILD) tests/run.sh $(TEST_BIN)
 
-check: deps-test ## the long tests: planted faults, interruption and resume
+check: deps-check ## the long tests: planted faults, checkpoints opened in timm, the quick start and its figures
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(TEST_BIN) $(BUILD)/bench/oracle
 	BUILD=$(BUILD) tests/check.sh
 
@@ -187,7 +207,7 @@ clean: ## remove everything that was built
 	rm -rf $(BUILD)
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -h -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 # objects of tests and bench are kept, so that a second make builds nothing
 .SECONDARY:

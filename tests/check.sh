@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The long tests: a fault planted in every operation, and the quick start with its figures.
+# The long tests: a fault planted in every operation, checkpoints opened in timm, and the quick start with its figures.
 set -euo pipefail
 
 BUILD=${BUILD:-build}
 export BUILD
 
 tests/planted.sh
+
+tests/open_in_timm.sh
 
 bench/quickstart.sh >"$BUILD/quickstart.log" 2>&1 || { cat "$BUILD/quickstart.log"; exit 1; }
 tail -n 16 "$BUILD/quickstart.log"

@@ -36,10 +36,24 @@ relu_dropout_fwd|relu_dropout.c|s/key->epoch, layer}/layer, key->epoch}/
 drop_path_scale|drop_path.c|s/key->epoch, HD_DROP_PATH/HD_DROP_PATH, key->epoch/
 relu_dropout_bwd|relu_dropout.c|s/g\[i\] \* scale/g[i]/
 add|add.c|s/x\[i\] + y\[i\]/x[i] - y[i]/
+batchnorm_fwd|batchnorm.c|s/(double)(count - 1)/(double)count/
+batchnorm_fwd|batchnorm.c|s/weight\[n\] != 0 && c < width/c < width/
+batchnorm_fwd|batchnorm.c|s/count += weight\[n\] != 0/count++/
+batchnorm_fwd|batchnorm.c|s/count < 2/count < 1/
+batchnorm_bwd|batchnorm.c|s/sum\[c\] - xhat \* dot/sum[c] - dot/
+batchnorm_bwd|batchnorm.c|s/if (weight\[i \/ C\] != 0)/if (i >= 0)/
+batchnorm_apply|batchnorm.c|s/(double)running_var\[at + c\] + (double)eps/(double)running_var[at + c]/
 gaussian_nll|gaussian_nll.c|s/1 - z \* z/1 + z * z/
+gaussian_nll|gaussian_nll.c|s/softplus >= lo && softplus <= hi/softplus > lo \&\& softplus < hi/
+gaussian_nll|gaussian_nll.c|s/softplus >= lo && softplus <= hi/softplus >= 0/
+gaussian_nll|gaussian_nll.c|s/hypot(s, label)/s/
+gaussian_nll|gaussian_nll.c|s/ \* (s \/ root)//
+gaussian_nll|gaussian_nll.c|s/pow(root, 2 \*/pow(root,/
+gaussian_nll|gaussian_nll.c|s/(double)scale \* w \* diff);/(double)scale * diff);/
 sum_squares|sum_squares.c|s/hd_piece_start(piece + 1, n);/hd_piece_start(piece + 1, n) - (piece == 15);/
 adamw|adamw.c|s/1\.0f - lr \* hyper/1.0f - hyper->lr * hyper/
 adamw|adamw.c|s/!isfinite(norm2\[0\])/isnan(norm2[0])/
+adamw|adamw.c|s/(1\.0f - decay) \* p/decay * p/
 TABLE
 }
 

@@ -47,6 +47,12 @@ static void make_folder(void)
 {
 	snprintf(folder, sizeof folder, "%s/heimdall-program.XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
 	cr_assert_not_null(mkdtemp(folder));
+	/* this user's caches of published weights are none of a test's business */
+	setenv("XDG_CACHE_HOME", folder, 1);
+	unsetenv("TORCH_HOME");
+	unsetenv("HF_HOME");
+	unsetenv("HF_HUB_CACHE");
+	unsetenv("HUGGINGFACE_HUB_CACHE");
 }
 
 static void remove_data(void)

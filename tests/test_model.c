@@ -1,124 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The whole network against PyTorch: forward, loss, every gradient, ten AdamW steps (golden/make_model.py). */
-#include <criterion/criterion.h>
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "heimdall/model.h"
-#include "heimdall/safetensors.h"
 #include "kernels/philox.h"
+#include "tests/small_model.h"
 
 #define GOLDEN "tests/golden/model.safetensors"
-#define TOLERANCE 1e-4 /* relative to the tensor's largest value, as golden values are exact to 1e-12 */
 
-static const hd_model_config small = {
-        .backbone = {"small-test", {1, 1, 2, 1}, {8, 16, 24, 32}, false},
-        .channels = 3,
-        .height = 64,
-        .width = 32,
-        .batch = 4, /* one more than the golden batch: a row of weight 0 fills up */
-        .sigma_min = 0.01f,
-        .sigma_max = 1.0f,
-};
-
-typedef struct fixture {
-	hd_backend *backend;
-	hd_model *model;
-	hd_safetensors golden;
-} fixture;
-
-static const float *golden(const fixture *f, const char *prefix, const char *name, int64_t count)
+static void begin(fixture *f)
 {
-	char key[128];
-	snprintf(key, sizeof key, "%s%s", prefix, name);
-	const hd_tensor *t = hd_safetensors_find(&f->golden, key);
-	cr_assert_not_null(t, "%s: no tensor %s", GOLDEN, key);
-	cr_assert_eq(t->bytes, (size_t)count * sizeof(float), "%s: %s has %zu bytes, want %zu", GOLDEN, key, t->bytes,
-	        (size_t)count * sizeof(float));
-	return t->data;
-}
-
-static void expect_close(const char *what, const float *got, const float *want, int64_t n)
-{
-	double largest = 0;
-	for (int64_t i = 0; i < n; i++)
-		largest = fmax(largest, fabs((double)want[i]));
-	for (int64_t i = 0; i < n; i++) {
-		double error = fabs((double)got[i] - (double)want[i]);
-		cr_assert(error <= TOLERANCE * largest, "%s[%ld]: got %.9g, want %.9g, bound %.3g", what, (long)i,
-		        (double)got[i], (double)want[i], TOLERANCE * largest);
-	}
-}
-
-static void put(const fixture *f, void *device, const void *host, size_t bytes)
-{
-	cr_assert_eq(f->backend->upload(f->backend, device, host, bytes, NULL), HD_OK);
-}
-
-static void compare_parameters(const fixture *f, hd_flat which, const char *prefix)
-{
-	int count;
-	const hd_parameter *p = hd_model_parameters(f->model, &count);
-	for (int i = 0; i < count; i++) {
-		float *values = calloc((size_t)p[i].size, sizeof(float));
-		cr_assert_eq(hd_model_read(f->model, which, i, values), HD_OK);
-		char what[128];
-		snprintf(what, sizeof what, "%s%s", prefix, p[i].name);
-		expect_close(what, values, golden(f, prefix, p[i].name, p[i].size), p[i].size);
-		free(values);
-	}
-}
-
-static void start(fixture *f)
-{
-	cr_assert_eq(hd_backend_open(&f->backend, "cpu", 0), HD_OK, "%s", hd_error_text());
-	cr_assert_eq(hd_model_create(&f->model, f->backend, &small), HD_OK, "%s", hd_error_text());
-	cr_assert_eq(hd_safetensors_open(&f->golden, GOLDEN, false), HD_OK, "%s", hd_error_text());
-	int count;
-	const hd_parameter *p = hd_model_parameters(f->model, &count);
-	for (int i = 0; i < count; i++)
-		cr_assert_eq(
-		        hd_model_write(f->model, HD_FLAT_WEIGHTS, i, golden(f, "w.", p[i].name, p[i].size)), HD_OK);
-
-	/* the golden input is NCHW with 3 rows; ours NHWC with 4, the last of them NaN-free rubbish of weight 0 */
-	int H = small.height, W = small.width, C = small.channels;
-	const float *x = golden(f, "", "x", (int64_t)3 * C * H * W);
-	float *nhwc = calloc((size_t)4 * H * W * C, sizeof(float));
-	for (int n = 0; n < 4; n++)
-		for (int i = 0; i < H * W; i++)
-			for (int c = 0; c < C; c++)
-				nhwc[((size_t)n * H * W + i) * C + c] =
-				        n < 3 ? x[((size_t)n * C + c) * H * W + i] : 0.25f * i / W;
-	const hd_model_io *io = hd_model_buffers(f->model);
-	put(f, io->input, nhwc, (size_t)4 * H * W * C * sizeof(float));
-	free(nhwc);
-	float target[8] = {0}, weight[4] = {0};
-	memcpy(target, golden(f, "", "target", 6), 6 * sizeof(float));
-	memcpy(weight, golden(f, "", "weight", 3), 3 * sizeof(float));
-	put(f, io->target, target, sizeof target);
-	put(f, io->weight, weight, sizeof weight);
-}
-
-static void stop(fixture *f)
-{
-	hd_safetensors_close(&f->golden);
-	hd_model_free(f->model);
-	hd_backend_close(f->backend);
+	start(f, GOLDEN, &small);
+	put_rows(f, 3, 0, 3);
 }
 
 static void pass(const fixture *f)
 {
 	cr_assert_eq(hd_model_forward(f->model, true), HD_OK, "%s", hd_error_text());
 	cr_assert_eq(hd_model_loss(f->model, 1.0f / 2.5f), HD_OK, "%s", hd_error_text());
-	cr_assert_eq(hd_model_backward(f->model), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_model_backward(f->model, false), HD_OK, "%s", hd_error_text());
 }
 
 Test(model, forward_loss_and_gradients_are_pytorchs)
 {
 	fixture f = {0};
-	start(&f);
+	begin(&f);
 	pass(&f);
 	const hd_model_io *io = hd_model_buffers(f.model);
 	float mu[8], sigma[8], sums[4];
@@ -137,14 +40,14 @@ Test(model, forward_loss_and_gradients_are_pytorchs)
 Test(model, ten_adamw_steps_are_pytorchs)
 {
 	fixture f = {0};
-	start(&f);
+	begin(&f);
 	hd_adamw_hyper hyper = {
 	        .lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.05f, .max_norm = 1.0f};
 	for (int step = 1; step <= 10; step++) {
 		pass(&f);
 		hyper.correction1 = (float)(1 - pow(0.9, step));
 		hyper.correction2 = (float)(1 - pow(0.999, step));
-		cr_assert_eq(hd_model_step(f.model, &hyper), HD_OK, "%s", hd_error_text());
+		cr_assert_eq(hd_model_step(f.model, &hyper, NULL), HD_OK, "%s", hd_error_text());
 		float norm2;
 		bool skipped;
 		cr_assert_eq(hd_model_step_result(f.model, &norm2, &skipped), HD_OK);
@@ -157,13 +60,19 @@ Test(model, ten_adamw_steps_are_pytorchs)
 	stop(&f);
 }
 
+/*
+ * Published counts less the 1000-class head (D*1000 + 1000), plus our two heads. tiny to large: torchvision's
+ * documentation of each model (num_params); atto to nano, xlarge: timm, results/model_metadata-in1k.csv (param_count
+ * in millions, two decimals).
+ */
 Test(model, parameter_counts)
 {
-	/* torchvision's published counts less its 1000-class head (D*1000 + 1000), plus our two heads */
 	static const struct {
 		const char *name;
-		int64_t published;
-	} sizes[] = {{"tiny", 28589128}, {"small", 50223688}, {"base", 88591464}, {"large", 197767336}};
+		double published, tolerance;
+	} sizes[] = {{"atto", 3.70e6, 5e3}, {"femto", 5.22e6, 5e3}, {"pico", 9.05e6, 5e3}, {"nano", 15.59e6, 5e3},
+	        {"tiny", 28589128, 0}, {"small", 50223688, 0}, {"base", 88591464, 0}, {"large", 197767336, 0},
+	        {"xlarge", 350.20e6, 5e3}};
 	hd_backend *backend;
 	cr_assert_eq(hd_backend_open(&backend, "cpu", 1), HD_OK);
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -176,8 +85,9 @@ Test(model, parameter_counts)
 		int64_t got, D = b->widths[3];
 		cr_assert_eq(hd_model_footprint(backend, &config, &parameter_bytes, &activation_bytes, &got), HD_OK);
 		int64_t head = D * 128 + 128 + 256 + 128 * 64 + 64 + 128 + 64 * 2 + 2;
-		int64_t want = sizes[i].published - (D * 1000 + 1000) + 2 * head;
-		cr_assert_eq(got, want, "%s: got %ld parameters, want %ld", b->name, (long)got, (long)want);
+		double want = sizes[i].published - (double)(D * 1000 + 1000) + 2 * (double)head;
+		cr_assert(fabs((double)got - want) <= sizes[i].tolerance, "%s: got %ld parameters, want %.0f", b->name,
+		        (long)got, want);
 	}
 	hd_backend_close(backend);
 }
@@ -209,8 +119,8 @@ Test(model, drop_path_is_another_layer_scale)
 {
 	const float rate = 0.7f;
 	fixture plain = {0}, dropped = {0};
-	start(&plain);
-	start(&dropped);
+	begin(&plain);
+	begin(&dropped);
 	hd_model_free(dropped.model);
 	hd_model_config config = small;
 	config.drop_path = rate;

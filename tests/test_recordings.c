@@ -3,7 +3,9 @@
 #include "heimdall/safetensors.h"
 #include "tests/program.h"
 
-#define SMALL " --n_fft 512 --hop_length 128 --batch_size 8 --epochs 1 --warmup_epochs 0 --no-progress "
+#define SMALL                                                                                                          \
+	" --n_fft 512 --hop_length 128 --batch_size 8 --epochs 1 --warmup_epochs 0 --no-progress --backbone_size "     \
+	"atto "
 #define DCF77 "../shared/data/dcf77"
 
 static void synth(const char *arguments)
@@ -191,7 +193,7 @@ Test(recordings, filters_features_offsets_and_pretrained_weights, .timeout = 240
 	        0, "%s", text);
 	expect_same_weights("gain", "imported");
 	cr_assert_eq(heimdall("train --data_dir $D/data --sample_rate 48000 --receivers 2,4,6 --pretrained "
-	                      "$D/plain.safetensors --backbone_size femto --checkpoint_dir $D/other" SMALL),
+	                      "$D/plain.safetensors --checkpoint_dir $D/other" SMALL "--backbone_size femto"),
 	        3, "%s", text);
 	cr_assert_eq(heimdall("import $D/data/manifest.csv --out $D/no.safetensors"), 3, "%s", text);
 	remove_data();
@@ -216,7 +218,7 @@ Test(recordings, dcf77_sets_train_and_predict, .timeout = 240)
 	cr_assert_eq(shell("ln -s \"$PWD/" DCF77 "\"/*.wav $D/"), 0, "%s", text);
 	cr_assert_eq(heimdall("train --data_dir $D --sample_rate 12001 --n_fft 1024 --frame_mode windows --windows 16 "
 	                      "--split_by session --validation_split 0.4 --test_split 0 --epochs 2 --warmup_epochs 0 "
-	                      "--batch_size 2 --checkpoint_dir $D/ck --no-progress"),
+	                      "--batch_size 2 --checkpoint_dir $D/ck --no-progress --backbone_size atto"),
 	        0, "%s", text);
 	expect_text("6 recordings");
 	cr_assert_eq(heimdall("predict --checkpoint $D/ck/best.safetensors $D/2020-rx?.wav"), 0, "%s", text);

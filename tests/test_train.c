@@ -5,8 +5,10 @@
 #include "heimdall/iq.h"
 #include "host/common/statistics.h"
 #include "host/train/batch.h"
-#include "host/train/metrics.h"
+#include "heimdall/metrics.h"
+#include "host/train/lr_find.h"
 #include "host/train/schedule.h"
+#include "host/train/trainer.h"
 #include "tests/program.h"
 
 static void make_data(void)
@@ -17,7 +19,7 @@ static void make_data(void)
 
 #define SMALL                                                                                                          \
 	" --data_dir $D/data --checkpoint_dir $D/ck --sample_rate 48000 --n_fft 512 --hop_length 128 --batch_size 8 "  \
-	"--epochs 1 --warmup_epochs 0 --receivers all "
+	"--epochs 1 --warmup_epochs 0 --receivers all --backbone_size atto "
 
 Test(metrics, quantiles_are_numpys)
 {
@@ -48,6 +50,68 @@ Test(metrics, of_known_errors)
 	cr_assert_float_eq(m.mean_sigma_m, 60, 1e-9);
 	cr_assert_float_eq(m.calibration_error_m, 17.5, 1e-9);
 	cr_assert_float_eq(m.centre_median_m, 2500, 1e-9);
+}
+
+Test(metrics, expected_radius_of_two_sigmas)
+{
+	cr_assert_float_eq(hd_expected_radius(3, 3), 3 * sqrt(M_PI / 2), 1e-12);
+	cr_assert_float_eq(hd_expected_radius(0, 2), 2 * sqrt(2 / M_PI), 1e-12);
+	/* by the mean over all directions, sqrt(pi/2) * sqrt(a^2 cos^2 + b^2 sin^2) */
+	double sum = 0;
+	for (int i = 0; i < 100000; i++) {
+		double angle = 2 * M_PI * i / 100000;
+		sum += sqrt(M_PI / 2) * hypot(5 * cos(angle), 0.7 * sin(angle));
+	}
+	cr_assert_float_eq(hd_expected_radius(0.7, 5), sum / 100000, 1e-9);
+}
+
+Test(metrics, calibration_of_known_errors)
+{
+	hd_prediction p[2] = {
+	        {.error_m = 5, .error_north_m = 3, .error_east_m = 4, .sigma_north_m = 3, .sigma_east_m = 4},
+	        {.error_m = 10, .error_north_m = 6, .error_east_m = 8, .label_sigma_m = 2, .at_bound = true}};
+	hd_metrics m = {0};
+	p[1].sigma_north_m = p[1].sigma_east_m = sqrt(5); /* 3 with the label's 2 */
+	cr_assert_eq(hd_metrics_compute(&m, p, 2), HD_OK);
+	cr_assert_float_eq(m.z_variance, (1 + (4 + 64.0 / 9) / 2) / 2, 1e-12);
+	cr_assert_float_eq(m.sigma_at_bound, 0.5, 1e-12);
+	cr_assert_float_eq(m.expected_error_m, (hd_expected_radius(3, 4) + 3 * sqrt(M_PI / 2)) / 2, 1e-12);
+	cr_assert_float_eq(m.expected_minus_observed_m, m.expected_error_m - 7.5, 1e-12);
+}
+
+/* A loss that falls from 1e-5 to 1e-2, fastest where its slope is steepest, under noise, and then explodes. */
+Test(lr_find, takes_the_steepest_fall)
+{
+	hd_lr_find f = {.steps = 90};
+	for (int i = 0; i < f.steps; i++) {
+		double x = (i - 60) / 6.0, noise = 0.05 * sin(12.9898 * i * i);
+		f.lr[i] = 1e-8 * pow(10, 0.08 * i);
+		f.loss[i] = -1 / (1 + exp(-x)) + noise + (i > 80 ? (i - 80) * 1.0 : 0);
+	}
+	hd_lr_find_suggest(&f);
+	cr_assert(f.suggestion >= f.lr[55] && f.suggestion <= f.lr[65], "%g, want about %g", f.suggestion, f.lr[60]);
+	for (int i = 0; i < f.steps; i++)
+		f.loss[i] = i;
+	hd_lr_find_suggest(&f);
+	cr_assert(isnan(f.suggestion), "%g from a loss that only rises", f.suggestion);
+}
+
+Test(every, steps_and_times)
+{
+	static const struct {
+		const char *text;
+		int64_t steps;
+		double seconds;
+	} good[] = {{"", 0, 0}, {"500", 500, 0}, {"30s", 0, 30}, {"10m", 0, 600}, {"1.5h", 0, 5400}};
+	static const char *const bad[] = {"x", "1.5", "-3", "10 m", "10min", "m"};
+	hd_every e;
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+		cr_assert_eq(hd_every_parse(&e, good[i].text), HD_OK, "%s: %s", good[i].text, hd_error_text());
+		cr_assert(e.steps == good[i].steps && e.seconds == good[i].seconds, "%s: %ld steps, %g s", good[i].text,
+		        (long)e.steps, e.seconds);
+	}
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		cr_assert_eq(hd_every_parse(&e, bad[i]), HD_E_USAGE, "%s", bad[i]);
 }
 
 Test(schedule, warms_up_and_falls_to_zero)
@@ -153,6 +217,72 @@ Test(program, stops_at_a_loss_that_is_not_finite, .timeout = 120)
 	remove_data();
 }
 
+Test(program, fast_dev_run_writes_nothing, .timeout = 120)
+{
+	make_data();
+	cr_assert_eq(heimdall("train --fast_dev_run" SMALL), 0, "%s", text);
+	expect_text("fast_dev_run writes nothing");
+	expect_text("uncertainty_head");
+	cr_assert_eq(shell("test ! -e $D/ck"), 0, "a checkpoint folder was made");
+	remove_data();
+}
+
+/* A few samples are learned by heart: their error goes below 1 % of the area's extent. */
+Test(program, overfits_two_batches, .timeout = 300)
+{
+	make_data();
+	cr_assert_eq(
+	        heimdall("train --json $D/r.json" SMALL "--overfit_batches 2 --batch_size 4 --epochs 80 --no-progress"),
+	        0, "%s", text);
+	expect_text("these samples are validated on too");
+	double extent_m = NAN, error_m = NAN;
+	const char *unit = strstr(text, "unit "), *mae = strstr(text, "\n  mae_m");
+	cr_assert(unit && mae && sscanf(unit, "unit %lf m", &extent_m) == 1 && sscanf(mae, " mae_m %lf", &error_m) == 1,
+	        "no figures in:\n%s", text);
+	extent_m *= 2; /* the unit is half the larger side */
+	cr_assert(error_m < 0.01 * extent_m, "mean error %.0f m of an area of %.0f m", error_m, extent_m);
+	remove_data();
+}
+
+Test(program, suggests_a_learning_rate, .timeout = 300)
+{
+	make_data();
+	cr_assert_eq(heimdall("train --lr_find" SMALL), 0, "%s", text);
+	expect_text("suggestion");
+	cr_assert_eq(shell("test -s $D/ck/lr_find.png && test $(wc -l < $D/ck/lr_find.csv) -gt 20 && "
+	                   "test ! -e $D/ck/last.safetensors"),
+	        0, "%s", text);
+	remove_data();
+}
+
+/* With the heads alone in training the backbone stays as it was; its part of the checkpoint is what it began with. */
+Test(program, freezes_the_backbone, .timeout = 120)
+{
+	make_data();
+	cr_assert_eq(heimdall("train --learning_rate 0" SMALL "--checkpoint_dir $D/before"), 0, "%s", text);
+	cr_assert_eq(heimdall("train --freeze_backbone --loss beta-nll --label_sigma_m 30" SMALL), 0, "%s", text);
+	expect_text("1880960 frozen");
+	char path[2][512];
+	hd_safetensors file[2];
+	snprintf(path[0], sizeof path[0], "%s/before/last.safetensors", folder);
+	snprintf(path[1], sizeof path[1], "%s/ck/last.safetensors", folder);
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(hd_safetensors_open(&file[i], path[i], true), HD_OK, "%s", hd_error_text());
+	const char *const same[] = {"stem.0.weight", "stages.3.blocks.1.mlp.fc2.weight", "head.norm.bias"};
+	for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+		const hd_tensor *a = hd_safetensors_find(&file[0], same[i]),
+		                *b = hd_safetensors_find(&file[1], same[i]);
+		cr_assert_arr_eq(a->data, b->data, a->bytes, "%s", same[i]);
+	}
+	const hd_tensor *a = hd_safetensors_find(&file[0], "position_head.fc1.weight"),
+	                *b = hd_safetensors_find(&file[1], "position_head.fc1.weight");
+	cr_assert(memcmp(a->data, b->data, a->bytes) != 0, "the heads have not moved");
+	cr_assert_null(hd_safetensors_find(&file[1], "exp_avg.stem.0.weight"), "moments of a frozen backbone");
+	for (int i = 0; i < 2; i++)
+		hd_safetensors_close(&file[i]);
+	remove_data();
+}
+
 Test(program, lists_the_backbones)
 {
 	make_folder();
@@ -175,6 +305,9 @@ Test(program, exit_codes)
 	cr_assert_eq(heimdall("train --learning_rat 1"), 2);
 	expect_text("learning_rate");
 	cr_assert_eq(heimdall("train --validation_split 0.6 --test_split 0.5"), 2);
+	cr_assert_eq(heimdall("train --data_dir $D/data --pretrained convnext_large"), 3);
+	expect_text("hub/checkpoints");
+	cr_assert_eq(heimdall("train --data_dir $D/data --head_widths 128,x"), 2, "%s", text);
 	cr_assert_eq(heimdall("train --data_dir $D/nowhere"), 3);
 	expect_text("no such catalogue");
 	cr_assert_eq(heimdall("train --data_dir $D/data --accelerator gpu --sample_rate 48000"), 1);

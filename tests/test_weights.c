@@ -28,8 +28,10 @@ static const hd_model_config small = {
         .height = H,
         .width = W,
         .batch = N,
-        .sigma_min = 0.01f,
-        .sigma_max = 1.0f,
+        .head_layers = 2,
+        .head_widths = {128, 64},
+        .layer_decay = 1,
+        .loss = {.lo = 0.01f, .hi = 1.0f},
 };
 
 /* Element i of the k-th tensor of the golden model: the formula of make_weights.py. */

@@ -6,8 +6,6 @@
 #include "host/cli/cli.h"
 
 #define CHANNELS 3
-#define LABEL_SIGMA_MIN 0.001f /* any bounds do: they cost nothing */
-#define LABEL_SIGMA_MAX 1.0f
 
 hd_status hd_cli_list_backbones(const hd_settings *s)
 {
@@ -15,6 +13,12 @@ hd_status hd_cli_list_backbones(const hd_settings *s)
 	int count;
 	hd_backend *backend = NULL;
 	const hd_feature_config features = hd_feature_config_from(s);
+	/* any bounds of sigma do: they cost nothing */
+	const hd_data_card card = {.channels = CHANNELS,
+	        .height = (int)hd_features_height(&features),
+	        .frame = {.scale_m = 1},
+	        .sigma_min_m = 0.001,
+	        .sigma_max_m = 1};
 	const hd_backbone *list = hd_backbone_list(&count);
 	HD_TRY(hd_backend_open(&backend, s->accelerator, (int)s->threads));
 	printf("input (%d, %lld, %lld), batch %lld\n", CHANNELS, (long long)hd_features_height(&features),
@@ -23,13 +27,9 @@ hd_status hd_cli_list_backbones(const hd_settings *s)
 	printf("%-8s %-12s %-22s %11s %8s %9s\n", "size", "depths", "widths", "parameters", "GFLOP", "memory");
 	for (int i = 0; i < count; i++) {
 		const hd_backbone *b = &list[i];
-		const hd_model_config config = {.backbone = *b,
-		        .channels = CHANNELS,
-		        .height = (int)hd_features_height(&features),
-		        .width = (int)s->frames,
-		        .batch = (int)s->batch_size,
-		        .sigma_min = LABEL_SIGMA_MIN,
-		        .sigma_max = LABEL_SIGMA_MAX};
+		hd_model_config config;
+		HD_TRY(hd_model_config_from(&config, s, &card, (int)s->batch_size));
+		config.backbone = *b;
 		size_t parameter_bytes, activation_bytes;
 		int64_t parameters;
 		char depths[32], widths[40];

@@ -38,7 +38,8 @@ hd_status hd_cli_eval(const hd_settings *given, const char **files, int file_cou
 		st = hd_fail(HD_E_DATA, "%s: no sample in split '%s'", settings.data_dir, given->split);
 		goto done;
 	}
-	HD_TRY(hd_checkpoint_model(&model, &checkpoint, backend, (int)settings.batch_size, false));
+	HD_TRY(hd_checkpoint_model(
+	        &model, &checkpoint, backend, (int)settings.batch_size, hd_dataset_has_label_sigma(&dataset)));
 	HD_TRY(hd_batcher_open(&batcher, model, backend, &dataset, NULL));
 	HD_TRY(hd_alloc(&predictions, (size_t)count, sizeof *predictions));
 	HD_TRY(hd_evaluate(&metrics, predictions, &batcher, samples, count, "eval", false));

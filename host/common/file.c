@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
-#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,19 +17,6 @@
 static hd_status io_error(const char *path, const char *what)
 {
 	return hd_fail(HD_E_IO, "%s: cannot %s: %s", path, what, strerror(errno));
-}
-
-static hd_status write_all(int fd, const char *path, const hd_span *span)
-{
-	for (size_t done = 0; done < span->bytes;) {
-		ssize_t wrote = write(fd, (const char *)span->data + done, span->bytes - done);
-		if (wrote < 0 && errno == EINTR)
-			continue;
-		if (wrote <= 0)
-			return io_error(path, "write");
-		done += (size_t)wrote;
-	}
-	return HD_OK;
 }
 
 static hd_status sync_folder(const char *path)
@@ -47,54 +34,83 @@ done:
 	return st;
 }
 
-/* A device or pipe (/dev/stdout) cannot be replaced by a file. */
-static hd_status write_through(const char *path, const hd_span *spans, size_t count)
+hd_status hd_new_file_open(hd_new_file *out, const char *path)
 {
-	hd_status st = HD_OK;
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return io_error(path, "open");
-	for (size_t i = 0; i < count && st == HD_OK; i++)
-		st = write_all(fd, path, &spans[i]);
-	close(fd);
+	hd_status st;
+	struct stat info;
+	*out = (hd_new_file){.fd = -1};
+	HD_TRY(hd_strdup(&out->path, path));
+	if (stat(path, &info) == 0 && (S_ISCHR(info.st_mode) || S_ISFIFO(info.st_mode))) {
+		out->fd = open(path, O_WRONLY | O_CLOEXEC);
+		st = out->fd < 0 ? io_error(path, "open") : HD_OK;
+		goto done;
+	}
+	HD_TRY(hd_sprintf(&out->temporary, "%s.tmp%ld", path, (long)getpid()));
+	out->fd = open(out->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	st = out->fd < 0 ? io_error(path, "create") : HD_OK;
+done:
+	if (st != HD_OK)
+		hd_new_file_close(out);
 	return st;
+}
+
+hd_status hd_new_file_append(hd_new_file *file, const void *data, size_t bytes)
+{
+	for (size_t done = 0; done < bytes;) {
+		ssize_t wrote = write(file->fd, (const char *)data + done, bytes - done);
+		if (wrote < 0 && errno == EINTR)
+			continue;
+		if (wrote <= 0)
+			return io_error(file->path, "write");
+		done += (size_t)wrote;
+	}
+	return HD_OK;
+}
+
+hd_status hd_new_file_rewrite(hd_new_file *file, const void *data, size_t bytes)
+{
+	if (lseek(file->fd, 0, SEEK_SET) != 0)
+		return io_error(file->path, "write again");
+	hd_status st = hd_new_file_append(file, data, bytes);
+	if (st == HD_OK && lseek(file->fd, 0, SEEK_END) < 0)
+		st = io_error(file->path, "write again");
+	return st;
+}
+
+hd_status hd_new_file_commit(hd_new_file *file, int durable)
+{
+	if (!file->temporary)
+		return HD_OK;
+	if (durable && fsync(file->fd) != 0)
+		return io_error(file->path, "sync");
+	if (rename(file->temporary, file->path) != 0)
+		return io_error(file->path, "replace");
+	free(file->temporary);
+	file->temporary = NULL;
+	return durable ? sync_folder(file->path) : HD_OK;
+}
+
+void hd_new_file_close(hd_new_file *file)
+{
+	if (file->fd >= 0)
+		close(file->fd);
+	if (file->temporary && file->fd >= 0)
+		unlink(file->temporary);
+	free(file->temporary);
+	free(file->path);
+	*file = (hd_new_file){.fd = -1};
 }
 
 hd_status hd_file_write(const char *path, const hd_span *spans, size_t count, int durable)
 {
 	hd_status st;
-	char *temporary = NULL;
-	int fd = -1;
-	bool made = false;
-	struct stat info;
-	if (stat(path, &info) == 0 && (S_ISCHR(info.st_mode) || S_ISFIFO(info.st_mode)))
-		return write_through(path, spans, count);
-	HD_TRY(hd_sprintf(&temporary, "%s.tmp%ld", path, (long)getpid()));
-	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	if (fd < 0) {
-		st = io_error(path, "create");
-		goto done;
-	}
-	made = true;
+	hd_new_file file;
+	HD_TRY(hd_new_file_open(&file, path));
 	for (size_t i = 0; i < count; i++)
-		HD_TRY(write_all(fd, path, &spans[i]));
-	if (durable && fsync(fd) != 0) {
-		st = io_error(path, "sync");
-		goto done;
-	}
-	if (rename(temporary, path) != 0) {
-		st = io_error(path, "replace");
-		goto done;
-	}
-	made = false;
-	if (durable)
-		HD_TRY(sync_folder(path));
+		HD_TRY(hd_new_file_append(&file, spans[i].data, spans[i].bytes));
+	HD_TRY(hd_new_file_commit(&file, durable));
 done:
-	if (fd >= 0)
-		close(fd);
-	if (made)
-		unlink(temporary);
-	free(temporary);
+	hd_new_file_close(&file);
 	return st;
 }
 
@@ -128,6 +144,14 @@ void hd_file_unmap(const void *data, size_t bytes)
 {
 	if (data)
 		munmap((void *)data, bytes);
+}
+
+void hd_file_forget(const void *data, size_t bytes)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t from = ((uintptr_t)data + page - 1) / page * page, to = ((uintptr_t)data + bytes) / page * page;
+	if (to > from)
+		madvise((void *)from, to - from, MADV_DONTNEED);
 }
 
 hd_status hd_make_folders(const char *path)

@@ -13,6 +13,26 @@ typedef struct hd_span {
 } hd_span;
 
 /*
+ * A file in the making: a temporary one beside `path`, which takes its place at the end. A device or pipe is written to
+ * directly.
+ */
+typedef struct hd_new_file {
+	char *path;
+	char *temporary; /* NULL for a device or pipe */
+	int fd;
+} hd_new_file;
+
+hd_status hd_new_file_open(hd_new_file *out, const char *path);
+/* Behind what is there. */
+hd_status hd_new_file_append(hd_new_file *file, const void *data, size_t bytes);
+/* Over what is there, from the file's beginning. */
+hd_status hd_new_file_rewrite(hd_new_file *file, const void *data, size_t bytes);
+/* Puts it in place; durable: with fsync of the file before and of the folder after. */
+hd_status hd_new_file_commit(hd_new_file *file, int durable);
+/* Closes; what was not committed is removed. */
+void hd_new_file_close(hd_new_file *file);
+
+/*
  * Writes the spans one after the other to a temporary file beside path, fsyncs it (where durable), renames it
  * over path and fsyncs the folder. On failure HD_E_IO with path and reason; an old file stays untouched.
  */
@@ -21,6 +41,8 @@ hd_status hd_file_write(const char *path, const hd_span *spans, size_t count, in
 /* Maps a whole file read-only; an empty file gives NULL and 0. Unmap with hd_file_unmap. */
 hd_status hd_file_map(const void **data, size_t *bytes, const char *path);
 void hd_file_unmap(const void *data, size_t bytes); /* NULL-safe */
+/* Lets go of a part of a mapped file that is in memory; it comes back where it is read again. */
+void hd_file_forget(const void *data, size_t bytes);
 
 /* Like mkdir -p. */
 hd_status hd_make_folders(const char *path);

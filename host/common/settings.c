@@ -253,6 +253,8 @@ static hd_status set_text(hd_settings *s, const hd_setting *row, const char *val
 	/* Checkpoints keep the settings as YAML, which holds no other bytes. */
 	if (!is_utf8(value))
 		return hd_fail(HD_E_USAGE, "%s: '%s' is not valid UTF-8", origin, value);
+	if (!strcmp(row->key, "backbone_size") && !strcmp(value, "medium"))
+		value = "base";
 	if (row->choices && choice_position(row->choices, value) < 0)
 		return hd_fail(HD_E_USAGE, "%s: '%s' is none of %s", origin, value, row->choices);
 	hd_status st = hd_strdup(&copy, value);
@@ -314,6 +316,10 @@ hd_status hd_settings_check(hd_settings *s)
 	if (s->hop_length > s->n_fft)
 		return hd_fail(HD_E_USAGE, "hop_length %lld is longer than n_fft %lld: samples would be skipped",
 		        (long long)s->hop_length, (long long)s->n_fft);
+	if (s->freeze_backbone && s->layer_decay < 1 && s->unfreeze_epoch == 0)
+		return hd_fail(HD_E_USAGE, "layer_decay %g has nothing to act on with freeze_backbone", s->layer_decay);
+	if (s->unfreeze_epoch > 0 && !s->freeze_backbone)
+		return hd_fail(HD_E_USAGE, "unfreeze_epoch %lld needs freeze_backbone", (long long)s->unfreeze_epoch);
 	if (s->scale_min > s->scale_max)
 		return hd_fail(HD_E_USAGE, "scale_min %g is above scale_max %g", s->scale_min, s->scale_max);
 	if (!strcmp(s->feature, "mfcc") && s->n_mfcc > s->n_mels)

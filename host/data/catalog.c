@@ -274,6 +274,9 @@ const char *hd_column_text(const hd_recording *r, hd_column column, char number[
 	case HD_COLUMN_LONGITUDE:
 		hd_number_format(number, r->longitude_deg);
 		break;
+	case HD_COLUMN_LABEL_SIGMA:
+		hd_number_format(number, r->label_sigma_m);
+		break;
 	case HD_COLUMN_FREQUENCY_MHZ:
 		format_mhz(number, r->frequency_hz);
 		break;
@@ -497,6 +500,9 @@ static void find_faults(hd_recording *r, const hd_rows *rows, const hd_row *row)
 		hd_recording_skip(r, HD_SKIP_BAD_POSITION, "%s: latitude '%s', longitude '%s'%s", row->place,
 		        field(rows, row, HD_COLUMN_LATITUDE), field(rows, row, HD_COLUMN_LONGITUDE),
 		        inside ? ": 0,0 is a missing position" : "");
+	if (r->label_sigma_m < 0)
+		hd_recording_skip(r, HD_SKIP_BAD_POSITION, "%s: label_sigma_m '%s' is negative", row->place,
+		        field(rows, row, HD_COLUMN_LABEL_SIGMA));
 	if (!r->iq[0])
 		hd_recording_skip(r, HD_SKIP_MISSING_FILE, "%s: no iq file named", row->place);
 }
@@ -513,6 +519,7 @@ hd_status hd_rows_add(hd_rows *rows, const hd_row *row)
 	r->sample_rate_hz = isfinite(r->sample_rate_hz) ? r->sample_rate_hz : 0;
 	r->latitude_deg = hd_number_parse(field(rows, row, HD_COLUMN_LATITUDE));
 	r->longitude_deg = hd_number_parse(field(rows, row, HD_COLUMN_LONGITUDE));
+	r->label_sigma_m = hd_number_parse(field(rows, row, HD_COLUMN_LABEL_SIGMA));
 	r->frequency_hz = parse_mhz(field(rows, row, HD_COLUMN_FREQUENCY_MHZ));
 	r->snr_db = hd_number_parse(field(rows, row, HD_COLUMN_SNR_DB));
 	r->timestamp_s = hd_time_parse(field(rows, row, HD_COLUMN_TIMESTAMP));

@@ -23,6 +23,7 @@
 	X(SAMPLE_RATE, "sample_rate", "", true)                                                                        \
 	X(LATITUDE, "latitude", "", true)                                                                              \
 	X(LONGITUDE, "longitude", "", true)                                                                            \
+	X(LABEL_SIGMA, "label_sigma_m", "", true)                                                                      \
 	X(FREQUENCY_MHZ, "frequency_mhz", "", true)                                                                    \
 	X(SNR_DB, "snr_db", "", true)                                                                                  \
 	X(TIMESTAMP, "timestamp", "", false)                                                                           \

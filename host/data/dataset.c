@@ -153,7 +153,9 @@ static hd_status make_card(hd_dataset *d, const hd_settings *settings)
 hd_status hd_dataset_open(hd_dataset *out, const hd_settings *settings, const hd_data_card *recorded)
 {
 	hd_status st;
-	*out = (hd_dataset){.features = hd_feature_config_from(settings), .recorded = recorded != NULL};
+	*out = (hd_dataset){.features = hd_feature_config_from(settings),
+	        .recorded = recorded != NULL,
+	        .label_sigma_m = settings->label_sigma_m};
 	if (!settings->data_dir[0])
 		return hd_fail(
 		        HD_E_USAGE, "--data_dir: name the catalogue, a folder with manifest.csv or a .sqlite file");
@@ -237,6 +239,14 @@ hd_status hd_dataset_load(hd_dataset *d, const hd_settings *settings, hd_backend
 done:
 	free(folder);
 	return st;
+}
+
+bool hd_dataset_has_label_sigma(const hd_dataset *d)
+{
+	bool any = d->label_sigma_m > 0;
+	for (size_t i = 0; i < d->samples.count && !any; i++)
+		any = d->samples.samples[i].label_sigma_m > 0;
+	return any;
 }
 
 void hd_dataset_close(hd_dataset *dataset)

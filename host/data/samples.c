@@ -276,11 +276,13 @@ static hd_status group(hd_samples *s, hd_catalog *catalog)
 			        .key_hash = sample_hash(r),
 			        .latitude_deg = r->latitude_deg,
 			        .longitude_deg = r->longitude_deg,
+			        .label_sigma_m = NAN,
 			        .recording = s->recording_pool + count * (size_t)s->R};
 			for (int c = 0; c < s->R; c++)
 				sample->recording[c] = -1;
 			count++;
 		}
+		s->samples[count - 1].label_sigma_m = fmax(s->samples[count - 1].label_sigma_m, r->label_sigma_m);
 		place(s, &s->samples[count - 1], catalog, order[k]);
 	}
 	s->count = count;

@@ -7,9 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/common/file.h"
 #include "host/common/memory.h"
 #include "host/common/version.h"
 
+#define HEAD_WIDTH_MAX 65536
+#define STATE_TENSOR "exp_avg.position_head.fc1.weight" /* any model in training has it */
 #define JSON_FLAGS (JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17))
 
 void hd_data_card_free(hd_data_card *card)
@@ -33,6 +36,25 @@ void hd_train_state_free(hd_train_state *state)
 	*state = (hd_train_state){0};
 }
 
+hd_status hd_head_widths_parse(hd_model_config *out, const char *text)
+{
+	out->head_layers = 0;
+	for (const char *at = text;;) {
+		char *end;
+		long width = strtol(at, &end, 10);
+		if (end == at || width < 1 || width > HEAD_WIDTH_MAX || (*end && *end != ','))
+			return hd_fail(HD_E_USAGE, "head_widths: '%s' is no list of widths of 1 to %d, as 512,128,64",
+			        text, HEAD_WIDTH_MAX);
+		if (out->head_layers == HD_HEAD_LAYERS_MAX)
+			return hd_fail(
+			        HD_E_USAGE, "head_widths: '%s' has more than %d layers", text, HD_HEAD_LAYERS_MAX);
+		out->head_widths[out->head_layers++] = (int)width;
+		if (!*end)
+			return HD_OK;
+		at = end + 1;
+	}
+}
+
 hd_status hd_model_config_from(hd_model_config *out, const hd_settings *settings, const hd_data_card *card, int batch)
 {
 	const hd_backbone *backbone = hd_backbone_find(settings->backbone_size);
@@ -46,10 +68,17 @@ hd_status hd_model_config_from(hd_model_config *out, const hd_settings *settings
 	        .batch = batch,
 	        .dropout = (float)settings->dropout_rate,
 	        .drop_path = (float)settings->drop_path,
-	        .sigma_min = (float)(card->sigma_min_m / card->frame.scale_m),
-	        .sigma_max = (float)(card->sigma_max_m / card->frame.scale_m),
+	        .layer_decay = (float)settings->layer_decay,
+	        .head_norm = (hd_head_norm)hd_settings_choice("head_norm", settings->head_norm),
+	        .loss = {.kind = (hd_loss_kind)hd_settings_choice("loss", settings->loss),
+	                .bound = (hd_sigma_bound)hd_settings_choice("uncertainty_bound", settings->uncertainty_bound),
+	                .lo = (float)(card->sigma_min_m / card->frame.scale_m),
+	                .hi = (float)(card->sigma_max_m / card->frame.scale_m),
+	                .beta = (float)settings->nll_beta},
+	        .frozen = settings->freeze_backbone && settings->unfreeze_epoch == 0,
+	        .average = settings->ema_decay > 0,
 	};
-	return HD_OK;
+	return hd_head_widths_parse(out, settings->head_widths);
 }
 
 /* ---- metadata ---- */
@@ -79,10 +108,12 @@ static json_t *state_json(const hd_train_state *s)
 		json_array_append_new(top, json_pack("[s, f]", s->top[i].path, s->top[i].val_loss));
 	/* JSON has no infinity: null stands for "none yet" */
 	json_t *best = isfinite(s->best_loss) ? json_real(s->best_loss) : json_null();
-	return json_pack("{s:I, s:I, s:I, s:o, s:I, s:I, s:[f,f,f,f], s:b, s:o}", "epoch", (json_int_t)s->epoch, "step",
-	        (json_int_t)s->step, "global_step", (json_int_t)s->global_step, "best_loss", best, "best_epoch",
-	        (json_int_t)s->best_epoch, "bad_epochs", (json_int_t)s->bad_epochs, "sums", s->sums[0], s->sums[1],
-	        s->sums[2], s->sums[3], "finished", s->finished, "top", top);
+	json_t *stop = isfinite(s->stop_loss) ? json_real(s->stop_loss) : json_null();
+	return json_pack("{s:I, s:I, s:I, s:o, s:o, s:I, s:I, s:[f,f,f,f], s:[f,f], s:b, s:o}", "epoch",
+	        (json_int_t)s->epoch, "step", (json_int_t)s->step, "global_step", (json_int_t)s->global_step,
+	        "best_loss", best, "stop_loss", stop, "best_epoch", (json_int_t)s->best_epoch, "bad_epochs",
+	        (json_int_t)s->bad_epochs, "sums", s->sums[0], s->sums[1], s->sums[2], s->sums[3], "norms", s->norm_sum,
+	        s->norm_max, "finished", s->finished, "top", top);
 }
 
 static json_t *runtime_json(const hd_backend *b)
@@ -121,53 +152,73 @@ done:
 
 /* ---- writing ---- */
 
+/* What a whole state holds: the weights as they are trained, the moments, the average. */
 static const struct {
 	hd_flat flat;
 	const char *prefix;
-} saved[] = {{HD_FLAT_WEIGHTS, ""}, {HD_FLAT_MOMENT1, "exp_avg."}, {HD_FLAT_MOMENT2, "exp_avg_sq."}};
+} saved[] = {{HD_FLAT_WEIGHTS, ""}, {HD_FLAT_MOMENT1, "exp_avg."}, {HD_FLAT_MOMENT2, "exp_avg_sq."},
+        {HD_FLAT_AVERAGE, "ema."}};
+#define SAVED_COUNT (sizeof saved / sizeof *saved)
 
-static hd_status gather_tensor(hd_tensor *t, const hd_model *model, int which, int parameter)
+/* Where the data of each tensor of a file come from. */
+typedef struct source {
+	const hd_model *model;
+	hd_flat *flat;
+	int *parameter;
+} source;
+
+static hd_status fetch(void *context, size_t index, void *out)
 {
-	hd_status st;
-	int count;
-	float *values = NULL;
-	const hd_parameter *p = &hd_model_parameters(model, &count)[parameter];
-	HD_TRY(hd_alloc(&values, (size_t)p->size, sizeof(float)));
-	HD_TRY(hd_model_read(model, saved[which].flat, parameter, values));
-	HD_TRY(hd_sprintf(&t->name, "%s%s", saved[which].prefix, p->name));
+	const source *from = context;
+	return hd_model_read(from->model, from->flat[index], from->parameter[index], out);
+}
+
+static hd_status list_tensor(
+        hd_tensor *tensors, size_t *count, source *from, hd_flat flat, const char *prefix, int parameter)
+{
+	int parameters;
+	const hd_parameter *p = &hd_model_parameters(from->model, &parameters)[parameter];
+	hd_tensor *t = &tensors[*count];
+	if (!hd_model_has(from->model, flat, parameter))
+		return HD_OK;
+	from->flat[*count] = flat;
+	from->parameter[*count] = parameter;
 	t->dtype = HD_F32;
 	t->ndim = p->ndim;
 	memcpy(t->shape, p->shape, sizeof p->shape);
 	t->bytes = (size_t)p->size * sizeof(float);
-	t->data = values;
-	values = NULL;
-done:
-	free(values);
-	return st;
+	(*count)++;
+	return hd_sprintf(&t->name, "%s%s", prefix, p->name);
 }
 
 hd_status hd_checkpoint_save(const char *path, const hd_model *model, const hd_backend *backend,
         const hd_settings *settings, const hd_data_card *card, const hd_train_state *state, bool with_state)
 {
 	hd_status st;
-	int count;
-	hd_model_parameters(model, &count);
-	int kinds = with_state ? 3 : 1;
+	int parameters;
+	hd_model_parameters(model, &parameters);
+	size_t most = (size_t)parameters * SAVED_COUNT, count = 0;
+	source from = {.model = model};
 	hd_tensor *tensors = NULL;
 	hd_metadata meta[META_COUNT] = {{0}};
-	HD_TRY(hd_alloc(&tensors, (size_t)(count * kinds), sizeof *tensors));
-	for (int k = 0; k < kinds; k++)
-		for (int p = 0; p < count; p++)
-			HD_TRY(gather_tensor(&tensors[k * count + p], model, k, p));
+	HD_TRY(hd_alloc(&tensors, most, sizeof *tensors));
+	HD_TRY(hd_alloc(&from.flat, most, sizeof *from.flat));
+	HD_TRY(hd_alloc(&from.parameter, most, sizeof *from.parameter));
+	for (size_t k = 0; with_state && k < SAVED_COUNT; k++)
+		for (int p = 0; p < parameters; p++)
+			HD_TRY(list_tensor(tensors, &count, &from, saved[k].flat, saved[k].prefix, p));
+	for (int p = 0; !with_state && p < parameters; p++)
+		HD_TRY(list_tensor(tensors, &count, &from,
+		        hd_model_get_config(model)->average ? HD_FLAT_AVERAGE : HD_FLAT_WEIGHTS, "", p));
 	HD_TRY(make_metadata(meta, backend, settings, card, state));
-	HD_TRY(hd_safetensors_write(path, tensors, (size_t)(count * kinds), meta, META_COUNT));
+	HD_TRY(hd_safetensors_write_fetched(path, tensors, count, meta, META_COUNT, fetch, &from));
 done:
 	for (int i = 0; i < META_COUNT; i++)
 		free(meta[i].value);
-	for (int i = 0; tensors && i < count * kinds; i++) {
-		free((void *)tensors[i].data);
+	for (size_t i = 0; tensors && i < count; i++)
 		free(tensors[i].name);
-	}
+	free(from.parameter);
+	free(from.flat);
 	free(tensors);
 	return st;
 }
@@ -209,19 +260,20 @@ done:
 
 static hd_status read_state(hd_train_state *s, json_t *json)
 {
-	json_t *best, *top;
+	json_t *best, *stop, *top;
 	json_error_t error;
 	json_int_t epoch, step, global_step, best_epoch, bad_epochs;
 	int finished;
-	if (json_unpack_ex(json, &error, 0, "{s:I, s:I, s:I, s:o, s:I, s:I, s:[FFFF], s:b, s:o}", "epoch", &epoch,
-	            "step", &step, "global_step", &global_step, "best_loss", &best, "best_epoch", &best_epoch,
-	            "bad_epochs", &bad_epochs, "sums", &s->sums[0], &s->sums[1], &s->sums[2], &s->sums[3], "finished",
-	            &finished, "top", &top))
+	if (json_unpack_ex(json, &error, 0, "{s:I, s:I, s:I, s:o, s:o, s:I, s:I, s:[FFFF], s:[FF], s:b, s:o}", "epoch",
+	            &epoch, "step", &step, "global_step", &global_step, "best_loss", &best, "stop_loss", &stop,
+	            "best_epoch", &best_epoch, "bad_epochs", &bad_epochs, "sums", &s->sums[0], &s->sums[1], &s->sums[2],
+	            &s->sums[3], "norms", &s->norm_sum, &s->norm_max, "finished", &finished, "top", &top))
 		return hd_fail(HD_E_DATA, "metadata 'state': %s", error.text);
 	s->epoch = epoch;
 	s->step = step;
 	s->global_step = global_step;
 	s->best_loss = json_is_null(best) ? INFINITY : json_number_value(best);
+	s->stop_loss = json_is_null(stop) ? INFINITY : json_number_value(stop);
 	s->best_epoch = best_epoch;
 	s->bad_epochs = bad_epochs;
 	s->finished = finished != 0;
@@ -315,40 +367,73 @@ static bool same_shape(const hd_tensor *t, const hd_parameter *p)
 	       !memcmp(t->shape, p->shape, (size_t)p->ndim * sizeof *p->shape);
 }
 
-static hd_status load_tensors(hd_model *model, const hd_safetensors *file, int kinds)
+static hd_status load_tensor(
+        hd_model *model, const hd_safetensors *file, hd_flat flat, const char *prefix, int parameter, bool *there)
 {
 	int count;
-	const hd_parameter *p = hd_model_parameters(model, &count);
-	for (int k = 0; k < kinds; k++) {
-		for (int i = 0; i < count; i++) {
-			char name[96];
-			snprintf(name, sizeof name, "%s%s", saved[k].prefix, p[i].name);
-			const hd_tensor *t = hd_safetensors_find(file, name);
-			if (!t || !same_shape(t, &p[i]))
-				return hd_fail(HD_E_DATA, "tensor %s is %s", name,
-				        t ? "of another shape or dtype" : "missing");
-			hd_status st = hd_model_write(model, saved[k].flat, i, t->data);
-			if (st != HD_OK)
-				return st;
-		}
-	}
-	return HD_OK;
+	const hd_parameter *p = &hd_model_parameters(model, &count)[parameter];
+	char name[96];
+	snprintf(name, sizeof name, "%s%s", prefix, p->name);
+	const hd_tensor *t = hd_safetensors_find(file, name);
+	*there = t != NULL;
+	if (!t)
+		return HD_OK;
+	if (!same_shape(t, p))
+		return hd_fail(HD_E_DATA, "tensor %s is of another shape or dtype", name);
+	hd_status st = hd_model_write(model, flat, parameter, t->data);
+	hd_file_forget(t->data, t->bytes);
+	return st;
 }
 
 hd_status hd_checkpoint_load_weights(hd_model *model, const hd_checkpoint *checkpoint)
 {
-	return load_tensors(model, &checkpoint->file, 1);
+	int count;
+	bool there;
+	const hd_parameter *p = hd_model_parameters(model, &count);
+	for (int i = 0; i < count; i++) {
+		hd_status st = load_tensor(model, &checkpoint->file, HD_FLAT_WEIGHTS, "", i, &there);
+		if (st != HD_OK)
+			return st;
+		if (!there)
+			return hd_fail(HD_E_DATA, "tensor %s is missing", p[i].name);
+	}
+	return HD_OK;
+}
+
+hd_status hd_checkpoint_load_state(hd_model *model, const hd_checkpoint *checkpoint)
+{
+	hd_status st;
+	int count;
+	bool there;
+	hd_model_parameters(model, &count);
+	HD_TRY(hd_checkpoint_load_weights(model, checkpoint));
+	if (hd_model_get_config(model)->average)
+		HD_TRY(hd_model_start_average(model));
+	for (size_t k = 1; k < SAVED_COUNT; k++)
+		for (int p = 0; p < count; p++)
+			if (hd_model_has(model, saved[k].flat, p))
+				HD_TRY(load_tensor(
+				        model, &checkpoint->file, saved[k].flat, saved[k].prefix, p, &there));
+done:
+	return st;
+}
+
+bool hd_checkpoint_has_state(const hd_checkpoint *checkpoint)
+{
+	return hd_safetensors_find(&checkpoint->file, STATE_TENSOR) != NULL;
 }
 
 hd_status hd_checkpoint_model(
-        hd_model **out, const hd_checkpoint *checkpoint, hd_backend *backend, int batch, bool with_state)
+        hd_model **out, const hd_checkpoint *checkpoint, hd_backend *backend, int batch, bool label_sigma)
 {
 	hd_status st;
 	hd_model_config config;
 	*out = NULL;
 	HD_TRY(hd_model_config_from(&config, &checkpoint->settings, &checkpoint->card, batch));
+	config.inference = true;
+	config.label_sigma = label_sigma;
 	HD_TRY(hd_model_create(out, backend, &config));
-	HD_TRY(load_tensors(*out, &checkpoint->file, with_state ? 3 : 1));
+	HD_TRY(hd_checkpoint_load_weights(*out, checkpoint));
 	return HD_OK;
 done:
 	hd_model_free(*out);
@@ -370,7 +455,7 @@ hd_status hd_checkpoint_find_newest(char **out_path, const char *folder)
 			continue;
 		HD_TRY(hd_sprintf(&path, "%s/%s", folder, entry->d_name));
 		if (hd_checkpoint_open(&c, path) == HD_OK) {
-			bool whole = c.file.tensor_count && hd_safetensors_find(&c.file, "exp_avg.head.norm.weight");
+			bool whole = hd_checkpoint_has_state(&c);
 			if (whole && c.state.global_step > best_step) {
 				best_step = c.state.global_step;
 				free(*out_path);

@@ -42,11 +42,14 @@ typedef struct hd_stage {
 	float *out; /* what the blocks read first */
 } hd_stage;
 
-/* One head: D -> 128 -> norm -> ReLU -> dropout -> 64 -> norm -> ReLU -> dropout -> 2. */
+/* One head: D, then each hidden width with norm, ReLU and dropout, then 2. */
 typedef struct hd_head {
-	hd_linear_params fc[3];
-	hd_norm_params norm[2];
-	float *fc_out[2], *norm_out[2], *mean[2], *rstd[2], *act[2];
+	hd_linear_params fc[HD_HEAD_LAYERS_MAX + 1];
+	hd_norm_params norm[HD_HEAD_LAYERS_MAX];
+	hd_norm_params running[HD_HEAD_LAYERS_MAX]; /* mean and variance, with batch norm */
+	/* (N, width); mean, rstd (N), with batch norm (width) */
+	float *fc_out[HD_HEAD_LAYERS_MAX], *norm_out[HD_HEAD_LAYERS_MAX], *act[HD_HEAD_LAYERS_MAX];
+	float *mean[HD_HEAD_LAYERS_MAX], *rstd[HD_HEAD_LAYERS_MAX];
 	float *out;  /* (N,2) */
 	float *dout; /* (N,2) */
 } hd_head;
@@ -65,17 +68,26 @@ struct hd_model {
 	hd_parameter *parameters;
 	int parameter_count;
 	int64_t flat_size;
+	int64_t heads_from;   /* where the heads begin in the flat buffers; the backbone lies before */
+	int64_t trained_from; /* where gradients and moments begin: 0, or heads_from with a frozen backbone */
 	float *flat[HD_FLAT_COUNT];
+	hd_flat in_use; /* what forward reads */
+	bool frozen;    /* now */
+	float beta;     /* of the gradients in the running backward pass */
 	float *chunk_lr, *chunk_decay;
 	hd_stage stages[HD_STAGES];
 	hd_norm_params final_norm;
 	float *pooled, *final_out, *final_mean, *final_rstd;
 	hd_head heads[HD_HEADS];
 	hd_model_io io;
-	/* backward: gradients of maps (two in turn), of a branch, of the widened branch, scratch */
+	/*
+	 * Backward: gradients of maps (two in turn), of a branch, of the widened branch, scratch. With inference or a
+	 * frozen backbone the maps themselves: what blocks read and write in turn, inside a branch, a widened branch.
+	 */
 	float *grad[2], *branch_grad[2], *wide_grad[2], *work;
+	float *row_statistics[2];      /* then: mean and rstd of every norm */
 	float *path_rate, *path_scale; /* (blocks), (blocks,N) of drop path; 0 blocks without it */
-	float *norm2, *hyper;
+	float *norm2, *hyper[2];       /* of the heads (or all), of the backbone */
 	int32_t *skipped;
 	bool trained_forward; /* whether the last forward used dropout and drop path */
 	hd_buffer *buffers;
@@ -90,6 +102,8 @@ hd_status hd_model_build_parameters(hd_model *model);
 int hd_model_block_count(const hd_model *model);
 /* Lays out all buffers; model->plan_bytes is the size of the one allocation. */
 hd_status hd_model_build_plan(hd_model *model);
+/* Gives every buffer its place in model->memory. */
+void hd_model_place_buffers(hd_model *model);
 
 /* Drop path's factors of a block's branch, (N); NULL outside training and without drop path. */
 static inline const float *hd_model_path(const hd_model *model, const hd_block *block)
@@ -98,9 +112,32 @@ static inline const float *hd_model_path(const hd_model *model, const hd_block *
 	return on ? model->path_scale + (int64_t)block->number * model->config.batch : NULL;
 }
 
-static inline float *hd_model_weight(const hd_model *model, hd_flat which, int parameter)
+/* Elements of a flat buffer before its first. */
+static inline int64_t hd_model_flat_from(const hd_model *model, hd_flat which)
 {
-	return model->flat[which] + model->parameters[parameter].offset;
+	return which == HD_FLAT_WEIGHTS || which == HD_FLAT_AVERAGE ? 0 : model->trained_from;
+}
+
+static inline float *hd_model_at(const hd_model *model, hd_flat which, int64_t offset)
+{
+	return model->flat[which] + (offset - hd_model_flat_from(model, which));
+}
+
+/* Of a parameter in a flat buffer. */
+static inline float *hd_model_slot(const hd_model *model, hd_flat which, int parameter)
+{
+	return hd_model_at(model, which, model->parameters[parameter].offset);
+}
+
+/* What the passes read. */
+static inline float *hd_model_weight(const hd_model *model, int parameter)
+{
+	return hd_model_slot(model, model->in_use, parameter);
+}
+
+static inline float *hd_model_gradient(const hd_model *model, int parameter)
+{
+	return hd_model_slot(model, HD_FLAT_GRADIENTS, parameter);
 }
 
 #endif

@@ -5,15 +5,15 @@
 static hd_status linear(
         const hd_model *m, float *y, const float *x, hd_linear_params p, int64_t rows, int64_t C, int64_t K)
 {
-	return m->backend->ops.linear_fwd(y, x, hd_model_weight(m, HD_FLAT_WEIGHTS, p.weight),
-	        hd_model_weight(m, HD_FLAT_WEIGHTS, p.bias), HD_F32, rows, C, K, m->stream);
+	return m->backend->ops.linear_fwd(
+	        y, x, hd_model_weight(m, p.weight), hd_model_weight(m, p.bias), HD_F32, rows, C, K, m->stream);
 }
 
 static hd_status norm(const hd_model *m, float *y, float *mean, float *rstd, const float *x, hd_norm_params p,
         int64_t rows, int64_t C)
 {
-	return m->backend->ops.layernorm_fwd(y, mean, rstd, x, hd_model_weight(m, HD_FLAT_WEIGHTS, p.weight),
-	        hd_model_weight(m, HD_FLAT_WEIGHTS, p.bias), HD_NORM_EPS, HD_F32, rows, C, m->stream);
+	return m->backend->ops.layernorm_fwd(y, mean, rstd, x, hd_model_weight(m, p.weight), hd_model_weight(m, p.bias),
+	        HD_NORM_EPS, HD_F32, rows, C, m->stream);
 }
 
 static hd_status stem(hd_model *m, hd_stage *st)
@@ -50,33 +50,51 @@ static hd_status block_forward(hd_model *m, const hd_stage *stage, hd_block *b, 
 	hd_status st;
 	const hd_ops *ops = &m->backend->ops;
 	int64_t N = m->config.batch, C = stage->C, rows = N * stage->P;
-	HD_TRY(ops->dwconv7_fwd(b->dw_out, x, hd_model_weight(m, HD_FLAT_WEIGHTS, b->dw.weight),
-	        hd_model_weight(m, HD_FLAT_WEIGHTS, b->dw.bias), HD_F32, N, stage->H, stage->W, C, m->stream));
+	HD_TRY(ops->dwconv7_fwd(b->dw_out, x, hd_model_weight(m, b->dw.weight), hd_model_weight(m, b->dw.bias), HD_F32,
+	        N, stage->H, stage->W, C, m->stream));
 	HD_TRY(norm(m, b->norm_out, b->mean, b->rstd, b->dw_out, b->norm, rows, C));
 	HD_TRY(linear(m, b->h, b->norm_out, b->fc1, rows, C, HD_MLP_RATIO * C));
 	HD_TRY(ops->gelu_fwd(b->g, b->h, HD_F32, rows * HD_MLP_RATIO * C, m->stream));
 	HD_TRY(linear(m, b->branch, b->g, b->fc2, rows, HD_MLP_RATIO * C, C));
-	HD_TRY(ops->scale_residual_fwd(b->y, b->branch, x, hd_model_weight(m, HD_FLAT_WEIGHTS, b->gamma),
-	        hd_model_path(m, b), HD_F32, N, stage->P, C, m->stream));
+	HD_TRY(ops->scale_residual_fwd(b->y, b->branch, x, hd_model_weight(m, b->gamma), hd_model_path(m, b), HD_F32, N,
+	        stage->P, C, m->stream));
 done:
 	return st;
 }
 
-static hd_status head_forward(hd_model *m, hd_head *h, uint32_t firstatuslayer, float dropout)
+static hd_status head_norm(hd_model *m, hd_head *h, int i, bool training)
+{
+	const hd_ops *ops = &m->backend->ops;
+	int64_t N = m->config.batch, C = m->config.head_widths[i];
+	const float *gamma = hd_model_weight(m, h->norm[i].weight), *bias = hd_model_weight(m, h->norm[i].bias);
+	if (m->config.head_norm == HD_HEAD_NORM_LAYER)
+		return norm(m, h->norm_out[i], h->mean[i], h->rstd[i], h->fc_out[i], h->norm[i], N, C);
+	float *running_mean = hd_model_weight(m, h->running[i].weight),
+	      *running_var = hd_model_weight(m, h->running[i].bias);
+	if (!training)
+		return ops->batchnorm_apply(h->norm_out[i], h->fc_out[i], running_mean, running_var, gamma, bias,
+		        HD_BATCH_NORM_EPS, N, C, m->stream);
+	return ops->batchnorm_fwd(h->norm_out[i], h->mean[i], h->rstd[i], running_mean, running_var, h->fc_out[i],
+	        gamma, bias, m->io.weight, HD_BATCH_NORM_MOMENTUM, HD_BATCH_NORM_EPS, N, C, m->stream);
+}
+
+/* first_layer: keeps the dropout of this head's layers apart from other layers'. */
+static hd_status head_forward(hd_model *m, hd_head *h, int first_layer, bool training)
 {
 	hd_status st = HD_OK;
-	static const int64_t widths[2] = {HD_HEAD_WIDTH1, HD_HEAD_WIDTH2};
-	int64_t N = m->config.batch, C = m->config.backbone.widths[HD_STAGES - 1];
+	const hd_model_config *c = &m->config;
+	int64_t N = c->batch, C = c->backbone.widths[HD_STAGES - 1];
 	const float *x = m->final_out;
-	for (uint32_t i = 0; i < 2; i++) {
-		HD_TRY(linear(m, h->fc_out[i], x, h->fc[i], N, C, widths[i]));
-		HD_TRY(norm(m, h->norm_out[i], h->mean[i], h->rstd[i], h->fc_out[i], h->norm[i], N, widths[i]));
+	for (int i = 0; i < c->head_layers; i++) {
+		int64_t K = c->head_widths[i];
+		HD_TRY(linear(m, h->fc_out[i], x, h->fc[i], N, C, K));
+		HD_TRY(head_norm(m, h, i, training));
 		HD_TRY(m->backend->ops.relu_dropout_fwd(h->act[i], h->norm_out[i], m->io.key, m->io.sample,
-		        firstatuslayer + i, dropout, HD_F32, N, widths[i], m->stream));
+		        (uint32_t)(first_layer + i), training ? c->dropout : 0.0f, HD_F32, N, K, m->stream));
 		x = h->act[i];
-		C = widths[i];
+		C = K;
 	}
-	HD_TRY(linear(m, h->out, x, h->fc[2], N, C, 2));
+	HD_TRY(linear(m, h->out, x, h->fc[c->head_layers], N, C, 2));
 done:
 	return st;
 }
@@ -104,8 +122,8 @@ hd_status hd_model_forward(hd_model *model, bool training)
 	        model->pooled, x, HD_F32, N, model->stages[HD_STAGES - 1].P, D, model->stream));
 	HD_TRY(norm(
 	        model, model->final_out, model->final_mean, model->final_rstd, model->pooled, model->final_norm, N, D));
-	for (uint32_t i = 0; i < HD_HEADS; i++)
-		HD_TRY(head_forward(model, &model->heads[i], 2 * i, training ? model->config.dropout : 0.0f));
+	for (int i = 0; i < HD_HEADS; i++)
+		HD_TRY(head_forward(model, &model->heads[i], model->config.head_layers * i, training));
 done:
 	return st;
 }
@@ -114,6 +132,6 @@ hd_status hd_model_loss(hd_model *model, float scale)
 {
 	const hd_model_io *io = &model->io;
 	return model->backend->ops.gaussian_nll(io->sums, io->sigma, model->heads[0].dout, model->heads[1].dout,
-	        model->heads[0].out, model->heads[1].out, io->target, io->weight, model->config.sigma_min,
-	        model->config.sigma_max, scale, model->config.batch, model->stream);
+	        model->heads[0].out, model->heads[1].out, io->target, io->weight, io->label_sigma, &model->config.loss,
+	        scale, model->config.batch, model->stream);
 }

@@ -23,7 +23,15 @@ static hd_status check_config(const hd_model_config *c)
 		        multiple, c->height, c->width);
 	if (!(c->drop_path >= 0 && c->drop_path < 1))
 		return hd_fail(HD_E_USAGE, "drop_path %g must lie in 0 .. 1, 1 excluded", (double)c->drop_path);
-	if (!(c->sigma_min > 0) || !(c->sigma_max > c->sigma_min))
+	if (!(c->layer_decay > 0 && c->layer_decay <= 1))
+		return hd_fail(HD_E_USAGE, "layer_decay %g must lie in 0 .. 1, 0 excluded", (double)c->layer_decay);
+	if (c->head_layers < 1 || c->head_layers > HD_HEAD_LAYERS_MAX)
+		return hd_fail(
+		        HD_E_USAGE, "a head has 1 to %d hidden layers, not %d", HD_HEAD_LAYERS_MAX, c->head_layers);
+	for (int i = 0; i < c->head_layers; i++)
+		if (c->head_widths[i] < 1)
+			return hd_fail(HD_E_USAGE, "head_widths: %d is no width", c->head_widths[i]);
+	if (!(c->loss.lo > 0) || !(c->loss.hi > c->loss.lo))
 		return hd_fail(HD_E_USAGE, "uncertainty_min must be positive and below uncertainty_max");
 	return HD_OK;
 }
@@ -47,13 +55,15 @@ static hd_status upload_chunks(hd_model *model)
 	float *lr = NULL, *decay = NULL;
 	int64_t chunks = model->flat_size / HD_CHUNK;
 	size_t bytes = (size_t)chunks * sizeof(float);
+	if (model->config.inference)
+		return HD_OK;
 	HD_TRY(hd_alloc(&lr, (size_t)chunks, sizeof(float)));
 	HD_TRY(hd_alloc(&decay, (size_t)chunks, sizeof(float)));
 	for (int p = 0; p < model->parameter_count; p++) {
 		const hd_parameter *row = &model->parameters[p];
 		int64_t end = (row->offset + row->size + HD_CHUNK - 1) / HD_CHUNK;
 		for (int64_t c = row->offset / HD_CHUNK; c < end; c++) {
-			lr[c] = 1.0f;
+			lr[c] = row->lr_scale;
 			decay[c] = row->decay ? 1.0f : 0.0f;
 		}
 	}
@@ -93,9 +103,7 @@ hd_status hd_model_create(hd_model **out, hd_backend *backend, const hd_model_co
 	HD_TRY(hd_alloc(&model, 1, sizeof *model));
 	HD_TRY(outline(model, backend, config));
 	HD_TRY(backend->alloc(backend, &model->memory, model->plan_bytes));
-	for (size_t i = 0; i < model->buffer_count; i++)
-		*model->buffers[i].where = (float *)(void *)((char *)model->memory + model->buffers[i].offset);
-	model->io.mu = model->heads[0].out;
+	hd_model_place_buffers(model);
 	HD_TRY(backend->fill(backend, model->memory, 0, model->parameter_bytes, model->stream));
 	HD_TRY(upload_chunks(model));
 	HD_TRY(upload_paths(model));
@@ -145,22 +153,20 @@ const hd_parameter *hd_model_parameters(const hd_model *model, int *count)
 	return model->parameters;
 }
 
-int64_t hd_model_flat_size(const hd_model *model)
-{
-	return model->flat_size;
-}
-
 int64_t hd_model_parameter_count(const hd_model *model)
 {
 	int64_t count = 0;
 	for (int p = 0; p < model->parameter_count; p++)
-		count += model->parameters[p].size;
+		count += model->parameters[p].trained ? model->parameters[p].size : 0;
 	return count;
 }
 
-float *hd_model_flat(const hd_model *model, hd_flat which)
+bool hd_model_has(const hd_model *model, hd_flat which, int parameter)
 {
-	return model->flat[which];
+	const hd_parameter *p = &model->parameters[parameter];
+	if (!model->flat[which])
+		return false;
+	return which == HD_FLAT_WEIGHTS || which == HD_FLAT_AVERAGE || (p->trained && p->offset >= model->trained_from);
 }
 
 const hd_model_io *hd_model_buffers(const hd_model *model)
@@ -187,7 +193,9 @@ hd_status hd_model_initialize(hd_model *model, uint64_t seed)
 	hd_status st = HD_OK;
 	float *values = NULL;
 	hd_backend *b = model->backend;
-	HD_TRY(b->fill(b, model->memory, 0, HD_FLAT_COUNT * (size_t)model->flat_size * sizeof(float), model->stream));
+	for (hd_flat f = HD_FLAT_MOMENT1; f <= HD_FLAT_MOMENT2 && model->flat[f]; f++)
+		HD_TRY(b->fill(b, model->flat[f], 0, (size_t)(model->flat_size - model->trained_from) * sizeof(float),
+		        model->stream));
 	for (int p = 0; p < model->parameter_count; p++) {
 		const hd_parameter *row = &model->parameters[p];
 		free(values);
@@ -224,7 +232,7 @@ hd_status hd_model_read(const hd_model *model, hd_flat which, int parameter, flo
 	const hd_parameter *row = &model->parameters[parameter];
 	float *kernel = NULL;
 	HD_TRY(hd_alloc(&kernel, (size_t)row->size, sizeof(float)));
-	HD_TRY(model->backend->download(model->backend, kernel, hd_model_weight(model, which, parameter),
+	HD_TRY(model->backend->download(model->backend, kernel, hd_model_slot(model, which, parameter),
 	        (size_t)row->size * sizeof(float), model->stream));
 	HD_TRY(model->backend->sync(model->backend, model->stream));
 	for (int64_t i = 0; i < row->size; i++)
@@ -242,7 +250,7 @@ hd_status hd_model_write(hd_model *model, hd_flat which, int parameter, const fl
 	HD_TRY(hd_alloc(&kernel, (size_t)row->size, sizeof(float)));
 	for (int64_t i = 0; i < row->size; i++)
 		kernel[kernel_index(row, i)] = file_order[i];
-	HD_TRY(model->backend->upload(model->backend, hd_model_weight(model, which, parameter), kernel,
+	HD_TRY(model->backend->upload(model->backend, hd_model_slot(model, which, parameter), kernel,
 	        (size_t)row->size * sizeof(float), model->stream));
 	HD_TRY(model->backend->sync(model->backend, model->stream));
 done:
@@ -250,17 +258,48 @@ done:
 	return st;
 }
 
-hd_status hd_model_step(hd_model *model, const hd_adamw_hyper *hyper)
+hd_status hd_model_start_average(hd_model *model)
+{
+	hd_backend *b = model->backend;
+	return b->copy(b, model->flat[HD_FLAT_AVERAGE], model->flat[HD_FLAT_WEIGHTS],
+	        (size_t)model->flat_size * sizeof(float), model->stream);
+}
+
+void hd_model_use(hd_model *model, hd_flat which)
+{
+	model->in_use = which;
+}
+
+void hd_model_freeze(hd_model *model, bool frozen)
+{
+	model->frozen = frozen || model->config.frozen;
+}
+
+/* Parameters [from, to) of the flat buffers. */
+static hd_status step_range(hd_model *m, const float *hyper, int64_t from, int64_t to)
+{
+	float *average = m->config.average ? hd_model_at(m, HD_FLAT_AVERAGE, from) : NULL;
+	return m->backend->ops.adamw(hd_model_at(m, HD_FLAT_WEIGHTS, from), hd_model_at(m, HD_FLAT_MOMENT1, from),
+	        hd_model_at(m, HD_FLAT_MOMENT2, from), average, m->skipped, hd_model_at(m, HD_FLAT_GRADIENTS, from),
+	        m->norm2, (const hd_adamw_hyper *)hyper, m->chunk_lr + from / HD_CHUNK,
+	        m->chunk_decay + from / HD_CHUNK, to - from, m->stream);
+}
+
+hd_status hd_model_step(hd_model *model, const hd_adamw_hyper *hyper, const hd_adamw_hyper *backbone)
 {
 	hd_status st;
 	hd_backend *b = model->backend;
-	HD_TRY(b->upload(b, model->hyper, hyper, sizeof *hyper, model->stream));
+	int64_t from = model->frozen ? model->heads_from : 0;
+	bool apart = backbone && !model->frozen;
+	HD_TRY(b->upload(b, model->hyper[0], hyper, sizeof *hyper, model->stream));
+	if (apart)
+		HD_TRY(b->upload(b, model->hyper[1], backbone, sizeof *backbone, model->stream));
 	HD_TRY(b->fill(b, model->skipped, 0, sizeof(int32_t), model->stream));
-	HD_TRY(b->ops.sum_squares(
-	        model->norm2, model->flat[HD_FLAT_GRADIENTS], model->work, model->flat_size, model->stream));
-	HD_TRY(b->ops.adamw(model->flat[HD_FLAT_WEIGHTS], model->flat[HD_FLAT_MOMENT1], model->flat[HD_FLAT_MOMENT2],
-	        model->skipped, model->flat[HD_FLAT_GRADIENTS], model->norm2, (const hd_adamw_hyper *)model->hyper,
-	        model->chunk_lr, model->chunk_decay, model->flat_size, model->stream));
+	HD_TRY(b->ops.sum_squares(model->norm2, hd_model_at(model, HD_FLAT_GRADIENTS, from), model->work,
+	        model->flat_size - from, model->stream));
+	if (apart)
+		HD_TRY(step_range(model, model->hyper[1], 0, model->heads_from));
+	HD_TRY(step_range(model, model->hyper[0], apart ? model->heads_from : from, model->flat_size));
 done:
 	return st;
 }

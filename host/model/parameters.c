@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The backbone sizes and the parameter table: names and shapes are timm's. */
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +41,8 @@ const hd_backbone *hd_backbone_find(const char *name)
 typedef struct builder {
 	hd_model *model;
 	size_t capacity;
+	float lr_scale; /* of the parameters that come next */
+	int blocks;     /* of all stages together */
 	hd_status status;
 } builder;
 
@@ -66,6 +69,8 @@ static int add(builder *b, hd_layout layout, float init_std, int ndim, const int
 	p->layout = layout;
 	p->init_std = init_std;
 	p->decay = ndim > 1;
+	p->trained = true;
+	p->lr_scale = b->lr_scale;
 	p->offset = model->flat_size;
 	model->flat_size += (p->size + HD_CHUNK - 1) / HD_CHUNK * HD_CHUNK;
 	return model->parameter_count++;
@@ -106,12 +111,25 @@ static void add_block(builder *b, hd_block *block, int64_t C, bool conv_mlp, con
 	block->gamma = add(b, HD_LAYOUT_PLAIN, -2, 1, &C, "%s.gamma", prefix);
 }
 
+/*
+ * Layer-wise decay of the learning rate in timm's groups (timm, optim/_param_groups.py, param_groups_layer_decay): the
+ * stem, then each block, a stage's downsampling with its first; what follows the blocks has factor 1.
+ */
+static void enter_block(builder *b, int block)
+{
+	b->lr_scale = (float)pow((double)b->model->config.layer_decay, b->blocks - block);
+}
+
 static void add_stage(builder *b, int s)
 {
 	const hd_backbone *backbone = &b->model->config.backbone;
 	hd_stage *stage = &b->model->stages[s];
 	char name[48];
 	int64_t C = backbone->widths[s];
+	int before = 0;
+	for (int earlier = 0; earlier < s; earlier++)
+		before += backbone->depths[earlier];
+	enter_block(b, s == 0 ? -1 : before);
 	if (s == 0) {
 		stage->conv = add_weight(b, HD_LAYOUT_PATCH, 4,
 		        (int64_t[]){C, b->model->config.channels, HD_STEM_PATCH, HD_STEM_PATCH}, "stem.0");
@@ -128,27 +146,41 @@ static void add_stage(builder *b, int s)
 	stage->depth = backbone->depths[s];
 	if (b->status == HD_OK)
 		b->status = hd_alloc(&stage->blocks, (size_t)stage->depth, sizeof(hd_block));
-	int before = 0;
-	for (int earlier = 0; earlier < s; earlier++)
-		before += backbone->depths[earlier];
 	for (int i = 0; b->status == HD_OK && i < stage->depth; i++) {
 		stage->blocks[i].number = before + i;
+		enter_block(b, before + i);
 		snprintf(name, sizeof name, "stages.%d.blocks.%d", s, i);
 		add_block(b, &stage->blocks[i], C, backbone->conv_mlp, name);
 	}
 }
 
-static void add_head(builder *b, hd_head *head, int64_t D, const char *prefix)
+static int add_running(builder *b, float init, int64_t C, const char *prefix, const char *what)
 {
-	const int64_t widths[4] = {D, HD_HEAD_WIDTH1, HD_HEAD_WIDTH2, 2};
+	int index = add(b, HD_LAYOUT_PLAIN, init, 1, &C, "%s.%s", prefix, what);
+	if (b->status == HD_OK) {
+		b->model->parameters[index].trained = false;
+		b->model->parameters[index].lr_scale = 0;
+	}
+	return index;
+}
+
+static void add_head(builder *b, hd_head *head, int64_t C, const char *prefix)
+{
+	const hd_model_config *c = &b->model->config;
 	char name[48];
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i <= c->head_layers; i++) {
+		int64_t K = i < c->head_layers ? c->head_widths[i] : 2;
 		snprintf(name, sizeof name, "%s.fc%d", prefix, i + 1);
-		head->fc[i] = add_linear(b, widths[i + 1], widths[i], false, name);
-		if (i == 2)
+		head->fc[i] = add_linear(b, K, C, false, name);
+		if (i == c->head_layers)
 			break;
 		snprintf(name, sizeof name, "%s.norm%d", prefix, i + 1);
-		head->norm[i] = add_norm(b, widths[i + 1], name);
+		head->norm[i] = add_norm(b, K, name);
+		if (c->head_norm == HD_HEAD_NORM_BATCH) {
+			head->running[i].weight = add_running(b, 0, K, name, "running_mean");
+			head->running[i].bias = add_running(b, -1, K, name, "running_var");
+		}
+		C = K;
 	}
 }
 
@@ -156,9 +188,15 @@ hd_status hd_model_build_parameters(hd_model *model)
 {
 	builder b = {.model = model, .status = HD_OK};
 	for (int s = 0; s < HD_STAGES; s++)
+		b.blocks += model->config.backbone.depths[s];
+	for (int s = 0; s < HD_STAGES; s++)
 		add_stage(&b, s);
+	b.lr_scale = 1;
 	int64_t D = model->config.backbone.widths[HD_STAGES - 1];
 	model->final_norm = add_norm(&b, D, "head.norm");
+	model->heads_from = model->flat_size;
+	model->trained_from = model->config.frozen ? model->heads_from : 0;
+	model->frozen = model->config.frozen;
 	add_head(&b, &model->heads[0], D, "position_head");
 	add_head(&b, &model->heads[1], D, "uncertainty_head");
 	return b.status;

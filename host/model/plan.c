@@ -69,16 +69,25 @@ static void want_stage(planner *p, int s, int64_t N)
 
 static void want_head(planner *p, hd_head *head, int64_t N)
 {
-	static const int64_t widths[2] = {HD_HEAD_WIDTH1, HD_HEAD_WIDTH2};
-	for (int i = 0; i < 2; i++) {
-		want(p, &head->fc_out[i], N * widths[i]);
-		want(p, &head->norm_out[i], N * widths[i]);
-		want(p, &head->mean[i], N);
-		want(p, &head->rstd[i], N);
-		want(p, &head->act[i], N * widths[i]);
+	const hd_model_config *c = &p->model->config;
+	for (int i = 0; i < c->head_layers; i++) {
+		int64_t C = c->head_widths[i], statistics = c->head_norm == HD_HEAD_NORM_BATCH ? C : N;
+		want(p, &head->fc_out[i], N * C);
+		want(p, &head->norm_out[i], N * C);
+		want(p, &head->mean[i], statistics);
+		want(p, &head->rstd[i], statistics);
+		want(p, &head->act[i], N * C);
 	}
 	want(p, &head->out, N * 2);
 	want(p, &head->dout, N * 2);
+}
+
+static int64_t widest_head(const hd_model_config *c)
+{
+	int64_t widest = 0;
+	for (int i = 0; i < c->head_layers; i++)
+		widest = max64(widest, c->head_widths[i]);
+	return widest;
 }
 
 /* The largest scratch any backward operation of this plan asks for, in bytes. */
@@ -86,7 +95,7 @@ static size_t work_bytes(const hd_model *m)
 {
 	const hd_ops *ops = &m->backend->ops;
 	int64_t N = m->config.batch;
-	size_t most = ops->sum_squares_work(m->flat_size);
+	size_t most = ops->sum_squares_work(m->flat_size - m->trained_from);
 #define ATLEAST(call)                                                                                                  \
 	do {                                                                                                           \
 		size_t bytes = (call);                                                                                 \
@@ -106,22 +115,34 @@ static size_t work_bytes(const hd_model *m)
 		ATLEAST(ops->scale_residual_bwd_work(N, st->P, C));
 		C_before = C;
 	}
-	ATLEAST(ops->linear_bwd_weight_work(N, C_before, HD_HEAD_WIDTH1));
-	ATLEAST(ops->linear_bwd_weight_work(N, HD_HEAD_WIDTH1, HD_HEAD_WIDTH2));
-	ATLEAST(ops->layernorm_bwd_work(N, max64(C_before, HD_HEAD_WIDTH1)));
+	for (int i = 0; i <= m->config.head_layers; i++) {
+		int64_t K = i < m->config.head_layers ? m->config.head_widths[i] : 2;
+		ATLEAST(ops->linear_bwd_weight_work(N, C_before, K));
+		ATLEAST(ops->layernorm_bwd_work(N, max64(C_before, K)));
+		C_before = K;
+	}
 #undef ATLEAST
 	return most;
 }
 
-static void want_gradients(planner *p)
+/* Nothing runs back through the backbone. */
+static bool keeps_no_maps(const hd_model *m)
+{
+	return m->config.inference || m->config.frozen;
+}
+
+/* Gradients of maps; where nothing runs back, the same buffers hold the maps. */
+static void want_maps(planner *p)
 {
 	hd_model *m = p->model;
-	int64_t N = m->config.batch;
-	int64_t narrow = N * max64(m->config.backbone.widths[HD_STAGES - 1], HD_HEAD_WIDTH1), wide = 0;
+	int64_t N = m->config.batch, patch = HD_STEM_PATCH * HD_STEM_PATCH;
+	int64_t narrow = N * max64(m->config.backbone.widths[HD_STAGES - 1], widest_head(&m->config));
+	int64_t wide = keeps_no_maps(m) ? N * m->stages[0].P * patch * m->config.channels : 0, rows = 0;
 	for (int s = 0; s < HD_STAGES; s++) {
 		const hd_stage *st = &m->stages[s];
 		narrow = max64(narrow, N * st->P * st->C);
 		wide = max64(wide, N * st->P * HD_MLP_RATIO * st->C);
+		rows = max64(rows, N * st->P);
 		if (s > 0) /* the columns of a 2x2 patch convolution */
 			wide = max64(wide, N * st->P * HD_DOWN_PATCH * HD_DOWN_PATCH * m->stages[s - 1].C);
 	}
@@ -129,20 +150,69 @@ static void want_gradients(planner *p)
 		want(p, &m->grad[i], narrow);
 		want(p, &m->branch_grad[i], narrow);
 		want(p, &m->wide_grad[i], wide);
+		if (keeps_no_maps(m))
+			want(p, &m->row_statistics[i], rows);
 	}
-	want(p, &m->work, (int64_t)(work_bytes(m) / sizeof(float) + 1));
+	if (!m->config.inference)
+		want(p, &m->work, (int64_t)(work_bytes(m) / sizeof(float) + 1));
+}
+
+/*
+ * Where nothing runs back nothing is kept: every block reads one of two maps and writes the other, and all share what
+ * lies inside a branch. A branch's output takes the place of the depthwise convolution's, which is read no more by
+ * then.
+ */
+static void share_maps(hd_model *m)
+{
+	int at = 0;
+	for (int s = 0; s < HD_STAGES; s++) {
+		hd_stage *stage = &m->stages[s];
+		stage->mean = m->row_statistics[0];
+		stage->rstd = m->row_statistics[1];
+		stage->cols = m->wide_grad[0];
+		stage->conv_out = s == 0 ? m->branch_grad[0] : m->grad[1 - at];
+		stage->norm_out = s == 0 ? m->grad[at] : m->branch_grad[0];
+		at = s == 0 ? at : 1 - at;
+		for (int i = 0; i < stage->depth; i++) {
+			hd_block *b = &stage->blocks[i];
+			at = 1 - at;
+			b->dw_out = b->branch = m->branch_grad[0];
+			b->norm_out = m->branch_grad[1];
+			b->mean = m->row_statistics[0];
+			b->rstd = m->row_statistics[1];
+			b->h = m->wide_grad[0];
+			b->g = m->wide_grad[1];
+			b->y = m->grad[at];
+		}
+	}
+}
+
+void hd_model_place_buffers(hd_model *m)
+{
+	for (size_t i = 0; i < m->buffer_count; i++)
+		*m->buffers[i].where = (float *)(void *)((char *)m->memory + m->buffers[i].offset);
+	if (keeps_no_maps(m))
+		share_maps(m);
+	m->io.mu = m->heads[0].out;
 }
 
 static void want_parameters(planner *p)
 {
 	hd_model *m = p->model;
-	for (int f = 0; f < HD_FLAT_COUNT; f++)
-		want(p, &m->flat[f], m->flat_size);
-	want(p, &m->chunk_lr, m->flat_size / HD_CHUNK);
-	want(p, &m->chunk_decay, m->flat_size / HD_CHUNK);
+	want(p, &m->flat[HD_FLAT_WEIGHTS], m->flat_size);
+	if (!m->config.inference) {
+		static const hd_flat trained[] = {HD_FLAT_GRADIENTS, HD_FLAT_MOMENT1, HD_FLAT_MOMENT2};
+		for (size_t f = 0; f < sizeof trained / sizeof *trained; f++)
+			want(p, &m->flat[trained[f]], m->flat_size - m->trained_from);
+		if (m->config.average)
+			want(p, &m->flat[HD_FLAT_AVERAGE], m->flat_size);
+		want(p, &m->chunk_lr, m->flat_size / HD_CHUNK);
+		want(p, &m->chunk_decay, m->flat_size / HD_CHUNK);
+	}
 	want(p, &m->norm2, 1);
 	want(p, &m->skipped, 1);
-	want(p, &m->hyper, sizeof(hd_adamw_hyper) / sizeof(float));
+	for (int i = 0; i < 2; i++)
+		want(p, &m->hyper[i], sizeof(hd_adamw_hyper) / sizeof(float));
 	m->parameter_bytes = m->plan_bytes;
 }
 
@@ -154,6 +224,8 @@ static void want_io(planner *p)
 	want(p, &m->io.sample, N);
 	want(p, &m->io.target, N * 2);
 	want(p, &m->io.weight, N);
+	if (m->config.label_sigma)
+		want(p, &m->io.label_sigma, N);
 	want(p, &m->io.key, sizeof(hd_rng_key) / sizeof(float));
 	want(p, &m->io.sigma, N * 2);
 	want(p, &m->io.sums, 4);
@@ -179,7 +251,12 @@ double hd_model_forward_flops(const hd_model_config *c)
 		flops += c->backbone.depths[s] * 2 * P * C * (HD_DEPTHWISE_TAPS + 2 * HD_MLP_RATIO * C);
 		before = C;
 	}
-	return flops + HD_HEADS * 2 * (before * HD_HEAD_WIDTH1 + HD_HEAD_WIDTH1 * HD_HEAD_WIDTH2 + HD_HEAD_WIDTH2 * 2);
+	for (int i = 0; i <= c->head_layers; i++) {
+		double K = i < c->head_layers ? c->head_widths[i] : 2;
+		flops += HD_HEADS * 2 * before * K;
+		before = K;
+	}
+	return flops;
 }
 
 hd_status hd_model_build_plan(hd_model *model)
@@ -198,7 +275,7 @@ hd_status hd_model_build_plan(hd_model *model)
 		want(&p, &model->path_rate, hd_model_block_count(model));
 		want(&p, &model->path_scale, hd_model_block_count(model) * N);
 	}
-	for (int s = 0; s < HD_STAGES; s++)
+	for (int s = 0; s < HD_STAGES && !keeps_no_maps(model); s++)
 		want_stage(&p, s, N);
 	want(&p, &model->pooled, N * D);
 	want(&p, &model->final_out, N * D);
@@ -206,6 +283,6 @@ hd_status hd_model_build_plan(hd_model *model)
 	want(&p, &model->final_rstd, N);
 	for (int i = 0; i < HD_HEADS; i++)
 		want_head(&p, &model->heads[i], N);
-	want_gradients(&p);
+	want_maps(&p);
 	return p.status;
 }

@@ -142,6 +142,7 @@ static hd_status verify_checksums(const hd_safetensors *file)
 		const char *want = hd_safetensors_metadata(file, key);
 		free(key);
 		snprintf(crc, sizeof crc, "%08x", crc32_of(file->tensors[i].data, file->tensors[i].bytes));
+		hd_file_forget(file->tensors[i].data, file->tensors[i].bytes);
 		if (want && strcmp(want, crc) != 0)
 			return hd_fail(HD_E_DATA, "tensor %s: checksum %s, want %s: the file is damaged",
 			        file->tensors[i].name, crc, want);
@@ -249,8 +250,8 @@ static hd_status add_new(json_t *object, const char *key, json_t *value)
 	return HD_OK;
 }
 
-static hd_status header_json(
-        json_t **out, const hd_tensor *tensors, size_t tensor_count, const hd_metadata *metadata, size_t metadata_count)
+static hd_status header_json(json_t **out, const hd_tensor *tensors, const uint32_t *checksums, size_t tensor_count,
+        const hd_metadata *metadata, size_t metadata_count)
 {
 	hd_status st = HD_OK;
 	json_t *header = json_object(), *meta = json_object();
@@ -262,7 +263,7 @@ static hd_status header_json(
 	for (size_t i = 0; i < tensor_count; i++) {
 		char crc[16], *key;
 		HD_TRY(hd_sprintf(&key, CHECKSUM_PREFIX "%s", tensors[i].name));
-		snprintf(crc, sizeof crc, "%08x", crc32_of(tensors[i].data, tensors[i].bytes));
+		snprintf(crc, sizeof crc, "%08x", checksums[i]);
 		st = add_new(meta, key, json_string(crc));
 		free(key);
 		if (st != HD_OK)
@@ -275,42 +276,94 @@ done:
 	return st;
 }
 
-hd_status hd_safetensors_write(const char *path, const hd_tensor *tensors, size_t tensor_count,
-        const hd_metadata *metadata, size_t metadata_count)
+/* Length and header, padded to 8 bytes; its size does not depend on the checksums. *out is owned. */
+static hd_status make_header(char **out, size_t *bytes, const hd_tensor *tensors, const uint32_t *checksums,
+        size_t tensor_count, const hd_metadata *metadata, size_t metadata_count)
 {
 	hd_status st;
-	hd_span *spans = NULL;
-	char *padded = NULL;
 	json_t *header = NULL;
 	char *text = NULL;
-	st = header_json(&header, tensors, tensor_count, metadata, metadata_count);
-	if (st != HD_OK) {
-		hd_context(st, "%s", path);
-		goto done;
-	}
+	HD_TRY(header_json(&header, tensors, checksums, tensor_count, metadata, metadata_count));
 	text = json_dumps(header, JSON_COMPACT);
 	if (!text) {
-		st = hd_fail(HD_E_MEMORY, "%s: out of host memory for the header", path);
+		st = hd_fail(HD_E_MEMORY, "out of host memory for the header");
 		goto done;
 	}
 	size_t whole = (strlen(text) + 7) / 8 * 8;
 	if (whole > HEADER_MAX_BYTES) {
-		st = hd_fail(HD_E_FAILED, "%s: a header of %zu bytes is too long", path, whole);
+		st = hd_fail(HD_E_FAILED, "a header of %zu bytes is too long", whole);
 		goto done;
 	}
-	HD_TRY(hd_alloc(&padded, HEADER_LENGTH_BYTES + whole + 1, 1));
+	*bytes = HEADER_LENGTH_BYTES + whole;
+	HD_TRY(hd_alloc(out, *bytes + 1, 1));
 	for (int i = 0; i < HEADER_LENGTH_BYTES; i++)
-		padded[i] = (char)(whole >> (8 * i));
-	snprintf(padded + HEADER_LENGTH_BYTES, whole + 1, "%-*s", (int)whole, text);
-	HD_TRY(hd_alloc(&spans, tensor_count + 1, sizeof *spans));
-	spans[0] = (hd_span){padded, HEADER_LENGTH_BYTES + whole};
-	for (size_t i = 0; i < tensor_count; i++)
-		spans[i + 1] = (hd_span){tensors[i].data, tensors[i].bytes};
-	HD_TRY(hd_file_write(path, spans, tensor_count + 1, 1));
+		(*out)[i] = (char)(whole >> (8 * i));
+	snprintf(*out + HEADER_LENGTH_BYTES, whole + 1, "%-*s", (int)whole, text);
 done:
-	free(spans);
-	free(padded);
 	free(text);
 	json_decref(header);
 	return st;
+}
+
+static hd_status append_tensors(hd_new_file *file, const hd_tensor *tensors, uint32_t *checksums, size_t count,
+        hd_tensor_fetch fetch, void *context)
+{
+	hd_status st = HD_OK;
+	char *buffer = NULL;
+	size_t largest = 0;
+	for (size_t i = 0; i < count; i++)
+		largest = tensors[i].bytes > largest ? tensors[i].bytes : largest;
+	if (fetch)
+		HD_TRY(hd_alloc(&buffer, largest, 1));
+	for (size_t i = 0; i < count; i++) {
+		const void *data = fetch ? buffer : tensors[i].data;
+		if (fetch)
+			HD_TRY(fetch(context, i, buffer));
+		if (fetch)
+			checksums[i] = crc32_of(data, tensors[i].bytes);
+		HD_TRY(hd_new_file_append(file, data, tensors[i].bytes));
+	}
+done:
+	free(buffer);
+	return st;
+}
+
+/* The checksums stand before the data; of data that are fetched they are known after: the header is written twice. */
+hd_status hd_safetensors_write_fetched(const char *path, const hd_tensor *tensors, size_t tensor_count,
+        const hd_metadata *metadata, size_t metadata_count, hd_tensor_fetch fetch, void *context)
+{
+	hd_status st;
+	hd_new_file file = {.fd = -1};
+	uint32_t *checksums = NULL;
+	char *header = NULL;
+	size_t bytes = 0;
+	HD_TRY(hd_alloc(&checksums, tensor_count, sizeof *checksums));
+	for (size_t i = 0; i < tensor_count && !fetch; i++)
+		checksums[i] = crc32_of(tensors[i].data, tensors[i].bytes);
+	st = make_header(&header, &bytes, tensors, checksums, tensor_count, metadata, metadata_count);
+	if (st != HD_OK) {
+		hd_context(st, "%s", path);
+		goto done;
+	}
+	HD_TRY(hd_new_file_open(&file, path));
+	HD_TRY(hd_new_file_append(&file, header, bytes));
+	HD_TRY(append_tensors(&file, tensors, checksums, tensor_count, fetch, context));
+	if (fetch) {
+		free(header);
+		header = NULL;
+		HD_TRY(make_header(&header, &bytes, tensors, checksums, tensor_count, metadata, metadata_count));
+		HD_TRY(hd_new_file_rewrite(&file, header, bytes));
+	}
+	HD_TRY(hd_new_file_commit(&file, 1));
+done:
+	hd_new_file_close(&file);
+	free(header);
+	free(checksums);
+	return st;
+}
+
+hd_status hd_safetensors_write(const char *path, const hd_tensor *tensors, size_t tensor_count,
+        const hd_metadata *metadata, size_t metadata_count)
+{
+	return hd_safetensors_write_fetched(path, tensors, tensor_count, metadata, metadata_count, NULL, NULL);
 }

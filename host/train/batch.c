@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "host/train/batch.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,6 +51,7 @@ hd_status hd_batcher_open(
 	HD_TRY(hd_alloc(&b->host_sample, N, sizeof *b->host_sample));
 	HD_TRY(hd_alloc(&b->host_target, 2 * N, sizeof *b->host_target));
 	HD_TRY(hd_alloc(&b->host_weight, N, sizeof *b->host_weight));
+	HD_TRY(hd_alloc(&b->host_label_sigma, N, sizeof *b->host_label_sigma));
 	HD_TRY(hd_alloc(&silence, (size_t)card->height, sizeof *silence));
 	hd_features_silence(silence, &dataset->features);
 	HD_TRY(upload_new(backend, &b->silence, silence, card->height));
@@ -73,7 +75,8 @@ void hd_batcher_close(hd_batcher *b)
 	void *device[] = {b->offset, b->rstd, b->mean, b->silence, b->start, b->index, b->db};
 	for (size_t i = 0; i < sizeof device / sizeof *device; i++)
 		b->backend->free(b->backend, device[i]);
-	void *host[] = {b->host_weight, b->host_target, b->host_sample, b->host_index, b->host_db};
+	void *host[] = {b->host_features, b->host_input, b->host_label_sigma, b->host_weight, b->host_target,
+	        b->host_sample, b->host_index, b->host_db};
 	for (size_t i = 0; i < sizeof host / sizeof *host; i++)
 		free(host[i]);
 	*b = (hd_batcher){0};
@@ -106,6 +109,51 @@ static void stage_row(hd_batcher *b, int64_t n, int32_t sample, int64_t start)
 	b->host_target[2 * n] = (float)(north / d->card.frame.scale_m);
 	b->host_target[2 * n + 1] = (float)(east / d->card.frame.scale_m);
 	b->host_weight[n] = 1;
+	double label_m = isnan(s->label_sigma_m) ? d->label_sigma_m : s->label_sigma_m;
+	b->host_label_sigma[n] = (float)(label_m / d->card.frame.scale_m);
+}
+
+hd_status hd_batcher_transform(hd_batcher *b, hd_transform transform, void *context)
+{
+	hd_status st;
+	size_t N = (size_t)hd_model_get_config(b->model)->batch, slot = row_size(b->dataset);
+	HD_TRY(hd_alloc(&b->host_input, N * slot, sizeof *b->host_input));
+	HD_TRY(hd_alloc(&b->host_features, slot, sizeof *b->host_features));
+	b->transform = transform;
+	b->transform_context = context;
+done:
+	return st;
+}
+
+/* Kernels keep channels innermost, the transform sees them outermost. */
+static hd_status transform_one(hd_batcher *b, float *input, int32_t sample, uint32_t epoch)
+{
+	const hd_dataset *d = b->dataset;
+	int64_t C = d->cache.C, H = d->cache.H, W = d->features.frames, P = H * W;
+	for (int64_t p = 0; p < P; p++)
+		for (int64_t c = 0; c < C; c++)
+			b->host_features[c * P + p] = input[p * C + c];
+	hd_status st =
+	        b->transform(b->transform_context, b->host_features, C, H, W, &d->samples.samples[sample], epoch);
+	for (int64_t p = 0; p < P; p++)
+		for (int64_t c = 0; c < C; c++)
+			input[p * C + c] = b->host_features[c * P + p];
+	return st;
+}
+
+static hd_status transform_batch(hd_batcher *b, const int32_t *samples, int64_t count, uint32_t epoch)
+{
+	hd_status st;
+	hd_backend *be = b->backend;
+	float *input = hd_model_buffers(b->model)->input;
+	size_t slot = row_size(b->dataset), bytes = (size_t)count * slot * sizeof(float);
+	HD_TRY(be->download(be, b->host_input, input, bytes, NULL));
+	HD_TRY(be->sync(be, NULL));
+	for (int64_t i = 0; i < count; i++)
+		HD_TRY(transform_one(b, b->host_input + (size_t)i * slot, samples[i], epoch));
+	HD_TRY(be->upload(be, input, b->host_input, bytes, NULL));
+done:
+	return st;
 }
 
 hd_status hd_batcher_fill(hd_batcher *b, const int32_t *samples, const int32_t *windows, int64_t count, uint64_t seed,
@@ -127,17 +175,21 @@ hd_status hd_batcher_fill(hd_batcher *b, const int32_t *samples, const int32_t *
 		}
 		b->host_index[i] = -1;
 		b->host_sample[i] = 0;
-		b->host_target[2 * i] = b->host_target[2 * i + 1] = b->host_weight[i] = 0;
+		b->host_target[2 * i] = b->host_target[2 * i + 1] = b->host_weight[i] = b->host_label_sigma[i] = 0;
 	}
 	HD_TRY(be->upload(be, b->db, b->host_db, (size_t)count * row_size(d) * sizeof *b->db, NULL));
 	HD_TRY(be->upload(be, b->index, b->host_index, n * sizeof(int32_t), NULL));
 	HD_TRY(be->upload(be, io->sample, b->host_sample, n * sizeof(int32_t), NULL));
 	HD_TRY(be->upload(be, io->target, b->host_target, 2 * n * sizeof(float), NULL));
 	HD_TRY(be->upload(be, io->weight, b->host_weight, n * sizeof(float), NULL));
+	if (io->label_sigma)
+		HD_TRY(be->upload(be, io->label_sigma, b->host_label_sigma, n * sizeof(float), NULL));
 	HD_TRY(be->upload(be, io->key, &key, sizeof key, NULL));
 	HD_TRY(be->ops.assemble_batch(io->input, b->db, b->index, b->start, b->mean, b->rstd, b->silence, b->offset,
 	        training && b->augmented ? &b->augment : NULL, io->key, io->sample, HD_F32, N, d->cache.C, d->cache.H,
 	        W, W, NULL));
+	if (training && b->transform)
+		HD_TRY(transform_batch(b, samples, count, epoch));
 done:
 	return st;
 }

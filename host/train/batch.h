@@ -5,6 +5,7 @@
 
 #include "heimdall/dataset.h"
 #include "heimdall/model.h"
+#include "heimdall/train.h"
 
 typedef struct hd_batcher {
 	const hd_dataset *dataset;
@@ -19,13 +20,20 @@ typedef struct hd_batcher {
 	/* host staging */
 	uint16_t *host_db;
 	int32_t *host_index, *host_sample;
-	float *host_target, *host_weight;
+	float *host_target, *host_weight, *host_label_sigma;
+	/* a program's own change of training samples; (N,H,W,C) and one sample (C,H,W) */
+	hd_transform transform;
+	void *transform_context;
+	float *host_input, *host_features;
 } hd_batcher;
 
 /* augment: the random changes of training batches, NULL for none; copied. */
 hd_status hd_batcher_open(
         hd_batcher *out, hd_model *model, hd_backend *backend, const hd_dataset *dataset, const hd_augment *augment);
 void hd_batcher_close(hd_batcher *batcher); /* NULL-safe */
+
+/* Runs a transform on every training sample; it costs the way of each batch to the host and back. */
+hd_status hd_batcher_transform(hd_batcher *batcher, hd_transform transform, void *context);
 
 /*
  * Fills the model's input, target, weight, sample keys and random key with `count` samples (at most the model's

@@ -6,7 +6,7 @@
 
 #include "host/common/memory.h"
 #include "host/common/progress.h"
-#include "host/train/train.h"
+#include "heimdall/train.h"
 #include "host/train/trainer.h"
 
 #define TIMED_STEPS 3
@@ -36,8 +36,8 @@ static hd_status time_step(hd_model *model, hd_backend *backend, double *out)
 			started = hd_now_s();
 		HD_TRY(hd_model_forward(model, true));
 		HD_TRY(hd_model_loss(model, 1.0f));
-		HD_TRY(hd_model_backward(model));
-		HD_TRY(hd_model_step(model, &hyper));
+		HD_TRY(hd_model_backward(model, false));
+		HD_TRY(hd_model_step(model, &hyper, NULL));
 		HD_TRY(backend->sync(backend, NULL));
 	}
 	*out = (hd_now_s() - started) / TIMED_STEPS;
@@ -93,6 +93,7 @@ hd_status hd_train_dry_run(hd_settings *settings)
 	HD_TRY(hd_dataset_open(&t.dataset, settings, NULL));
 	mark_missing(&t.dataset);
 	HD_TRY(hd_model_config_from(&config, settings, &t.dataset.card, (int)settings->batch_size));
+	config.label_sigma = hd_dataset_has_label_sigma(&t.dataset);
 	HD_TRY(hd_model_footprint(t.backend, &config, &parameter_bytes, &activation_bytes, &parameters));
 	HD_TRY(hd_model_create(&t.model, t.backend, &config));
 	HD_TRY(hd_model_initialize(t.model, (uint64_t)settings->seed));

@@ -11,6 +11,8 @@
 #include "host/common/stop.h"
 #include "host/data/catalog_rows.h"
 
+#define AT_BOUND 0.01 /* how near a bound counts as at it */
+
 /* Mean (north, east) and variance of one axis pair, in label units. */
 typedef struct gaussian {
 	double mean[2], variance[2];
@@ -52,6 +54,17 @@ static void decode(hd_prediction *p, const hd_dataset *d, int32_t sample, gaussi
 	p->sigma_east_m = sqrt(g.variance[1]) * scale;
 	p->error_m = hd_geo_distance_m(
 	        s->latitude_deg, s->longitude_deg, p->predicted_latitude_deg, p->predicted_longitude_deg);
+	p->label_sigma_m = isnan(s->label_sigma_m) ? d->label_sigma_m : s->label_sigma_m;
+	double north, east;
+	hd_geo_to_local_m(&card->frame, s->latitude_deg, s->longitude_deg, &north, &east);
+	p->error_north_m = g.mean[0] * scale - north;
+	p->error_east_m = g.mean[1] * scale - east;
+	p->at_bound = false;
+	for (int i = 0; i < 2; i++) {
+		double sigma_m = sqrt(g.variance[i]) * scale;
+		p->at_bound |=
+		        sigma_m < card->sigma_min_m * (1 + AT_BOUND) || sigma_m > card->sigma_max_m * (1 - AT_BOUND);
+	}
 	p->centre_error_m = hd_geo_distance_m(
 	        s->latitude_deg, s->longitude_deg, card->centre_latitude_deg, card->centre_longitude_deg);
 }
@@ -116,6 +129,7 @@ hd_status hd_evaluate(hd_metrics *out, hd_prediction *predictions, hd_batcher *b
 		decode(&all[i], batcher->dataset, samples[i], fuse(windows + i * K, K));
 	HD_TRY(hd_metrics_compute(out, all, (size_t)count));
 	out->loss = total[0] / total[1];
+	out->nll = (total[2] + total[3]) / total[1];
 	out->log_term = total[2] / total[1];
 	out->mse_term = total[3] / total[1];
 done:

@@ -4,7 +4,7 @@
 #define HD_TRAIN_EVALUATE_H
 
 #include "host/train/batch.h"
-#include "host/train/metrics.h"
+#include "heimdall/metrics.h"
 
 /*
  * Runs the model without dropout. predictions: room for count entries, or NULL. `label` names the progress bar,

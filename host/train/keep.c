@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which checkpoints are kept, and the table of metrics beside them. */
-#include <math.h>
+/* Which checkpoints are kept. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,10 +9,6 @@
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/train/trainer.h"
-
-#define METRICS_HEADER                                                                                                 \
-	"epoch,step,lr,train_loss,train_log_term,train_mse_term,val_loss,val_mae_m,val_median_m,val_p90_m,"            \
-	"val_acc_100m,val_mean_sigma_m,val_calibration_error_m,val_centre_median_m,seconds\n"
 
 static hd_status save(const hd_trainer *t, const char *name, bool with_state)
 {
@@ -28,6 +23,7 @@ static hd_status save(const hd_trainer *t, const char *name, bool with_state)
 
 hd_status hd_keep_last(hd_trainer *t)
 {
+	t->saved_at_s = hd_now_s();
 	return save(t, "last.safetensors", true);
 }
 
@@ -57,8 +53,10 @@ hd_status hd_keep_epoch(hd_trainer *t, double val_loss)
 	hd_train_state *s = &t->state;
 	char name[96], *dropped = NULL;
 	snprintf(name, sizeof name, "localization-%02lld-%.4f.safetensors", (long long)s->epoch, val_loss);
-	bool best = val_loss < s->best_loss;
-	s->bad_epochs = best ? 0 : s->bad_epochs + 1;
+	bool best = val_loss < s->best_loss, better = val_loss < s->stop_loss - t->settings->early_stop_min_delta;
+	s->bad_epochs = better ? 0 : s->bad_epochs + 1;
+	if (better)
+		s->stop_loss = val_loss;
 	if (best) {
 		s->best_loss = val_loss;
 		s->best_epoch = s->epoch;
@@ -67,6 +65,7 @@ hd_status hd_keep_epoch(hd_trainer *t, double val_loss)
 	s->epoch++;
 	s->step = 0;
 	memset(s->sums, 0, sizeof s->sums);
+	s->norm_sum = s->norm_max = 0;
 	s->finished = s->epoch >= t->settings->epochs ||
 	              (t->settings->early_stop_patience > 0 && s->bad_epochs >= t->settings->early_stop_patience);
 	if (!dropped || strcmp(dropped, name) != 0)
@@ -82,41 +81,5 @@ hd_status hd_keep_epoch(hd_trainer *t, double val_loss)
 	}
 done:
 	free(dropped);
-	return st;
-}
-
-hd_status hd_metrics_log(hd_trainer *t, double train_loss, double train_log_term, double train_mse_term,
-        const hd_metrics *v, double lr, double seconds)
-{
-	hd_status st;
-	char *path = NULL, *text = NULL, line[1024];
-	size_t bytes = 0;
-	FILE *old = NULL, *to = open_memstream(&text, &bytes);
-	HD_TRY(to ? HD_OK : hd_fail(HD_E_MEMORY, "out of host memory for metrics.csv"));
-	HD_TRY(hd_sprintf(&path, "%s/metrics.csv", t->settings->checkpoint_dir));
-	fputs(METRICS_HEADER, to);
-	old = t->state.epoch ? fopen(path, "r") : NULL;
-	while (old && fgets(line, sizeof line, old)) {
-		char *end;
-		long epoch = strtol(line, &end, 10);
-		if (end != line && *end == ',' && epoch < t->state.epoch)
-			fputs(line, to);
-	}
-	fprintf(to, "%lld,%lld,%.6g,%.6f,%.6f,%.6f", (long long)t->state.epoch, (long long)t->state.global_step, lr,
-	        train_loss, train_log_term, train_mse_term);
-	const double values[] = {v->loss, v->mae_m, v->median_m, v->p90_m, v->acc_100m, v->mean_sigma_m,
-	        v->calibration_error_m, v->centre_median_m};
-	for (size_t i = 0; i < sizeof values / sizeof *values; i++)
-		fprintf(to, ",%.6f", values[i]);
-	fprintf(to, ",%.2f\n", seconds);
-done:
-	if (old)
-		fclose(old);
-	if (to && fclose(to) != 0 && st == HD_OK)
-		st = hd_fail(HD_E_MEMORY, "out of host memory for metrics.csv");
-	if (st == HD_OK)
-		st = hd_file_write(path, &(hd_span){text, bytes}, 1, 0);
-	free(text);
-	free(path);
 	return st;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "host/train/train.h"
+#include "heimdall/train.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/common/stop.h"
-#include "host/model/weights.h"
+#include "host/model/summary.h"
 #include "host/train/evaluate.h"
 #include "host/train/schedule.h"
 #include "host/train/trainer.h"
@@ -28,179 +28,18 @@ void hd_train_result_free(hd_train_result *result)
 	*result = (hd_train_result){0};
 }
 
-void hd_trainer_close(hd_trainer *t)
-{
-	hd_train_state_free(&t->state);
-	hd_batcher_close(&t->batcher);
-	hd_model_free(t->model);
-	free(t->val);
-	free(t->train);
-	hd_dataset_close(&t->dataset);
-	hd_backend_close(t->backend);
-}
-
-/* ---- starting ---- */
-
-static hd_status find_checkpoint(char **out, const hd_settings *s)
-{
-	return s->checkpoint[0] ? hd_strdup(out, s->checkpoint) : hd_checkpoint_find_newest(out, s->checkpoint_dir);
-}
-
-/* Settings and state of the run to resume; what was set anew and differs is named. */
-static hd_status open_resumed(hd_trainer *t, hd_checkpoint *from)
-{
-	hd_status st;
-	char *path = NULL, *differences = NULL;
-	HD_TRY(find_checkpoint(&path, t->settings));
-	HD_TRY(hd_checkpoint_open(from, path));
-	if (!hd_safetensors_find(&from->file, "exp_avg.head.norm.weight")) {
-		st = hd_fail(HD_E_DATA, "%s: holds weights only; resume from last.safetensors", path);
-		goto done;
-	}
-	HD_TRY(hd_settings_inherit(t->settings, &from->settings, &differences));
-	if (differences)
-		hd_warn("resuming with other settings than before: %s", differences);
-	if (!t->settings->given[HD_SET_threads] && from->threads > 0)
-		t->settings->threads = from->threads;
-	hd_message(
-	        "resuming %s: epoch %lld, step %lld", path, (long long)from->state.epoch, (long long)from->state.step);
-done:
-	free(differences);
-	free(path);
-	return st;
-}
-
-/* Settings that the pretrained weights depend on; what was given otherwise is named. */
-static hd_status open_pretrained(hd_trainer *t, hd_checkpoint *from)
-{
-	char *differences = NULL;
-	hd_status st = hd_checkpoint_open(from, t->settings->pretrained);
-	/* a file of weights alone is opened when there is a model to put them into */
-	if (st == HD_E_DATA)
-		return HD_OK;
-	if (st != HD_OK)
-		goto done;
-	HD_TRY(hd_settings_inherit_model(t->settings, &from->settings, &differences));
-	if (differences)
-		hd_warn("%s was trained with other settings: %s", t->settings->pretrained, differences);
-	hd_message("weights, receivers, label frame and statistics from %s", t->settings->pretrained);
-done:
-	free(differences);
-	return st;
-}
-
-static hd_status open_backend(hd_trainer *t, const hd_checkpoint *from)
-{
-	hd_status st = hd_backend_open(&t->backend, t->settings->accelerator, (int)t->settings->threads);
-	if (st == HD_OK && t->settings->resume_training && from->tier && strcmp(from->tier, t->backend->tier) != 0) {
-		/* the recorded tier gives the same bits, where this processor has it */
-		hd_backend *same;
-		if (hd_backend_open_cpu(&same, from->tier, (int)t->settings->threads) == HD_OK) {
-			hd_backend_close(t->backend);
-			t->backend = same;
-		} else {
-			hd_warn("the checkpoint was made with instruction tier %s, this processor runs %s: results "
-			        "will differ in "
-			        "the last bits",
-			        from->tier, t->backend->tier);
-		}
-	}
-	return st;
-}
-
-/* Weights of a checkpoint, or of a published file, into a model that was made at random. */
-static hd_status start_from(hd_trainer *t, const hd_checkpoint *from)
-{
-	hd_weights weights = {0};
-	hd_weights_report report = {0};
-	if (from->file.map)
-		return hd_checkpoint_load_weights(t->model, from);
-	hd_status st = hd_weights_open(&weights, t->settings->pretrained);
-	if (st == HD_OK)
-		st = hd_weights_load(t->model, &weights, &report);
-	if (st == HD_OK)
-		hd_weights_report_print(stderr, &weights, &report);
-	hd_weights_report_free(&report);
-	hd_weights_close(&weights);
-	return st;
-}
-
-static hd_status make_model(hd_trainer *t, hd_checkpoint *from)
-{
-	hd_status st;
-	hd_model_config config;
-	int batch = (int)t->settings->batch_size;
-	if (t->settings->resume_training) {
-		HD_TRY(hd_checkpoint_model(&t->model, from, t->backend, batch, true));
-		t->state = from->state;
-		from->state = (hd_train_state){0};
-		/* more epochs than before, or more patience, take a finished run up again */
-		t->state.finished = t->state.epoch >= t->settings->epochs ||
-		                    (t->settings->early_stop_patience > 0 &&
-		                            t->state.bad_epochs >= t->settings->early_stop_patience);
-	} else {
-		HD_TRY(hd_model_config_from(&config, t->settings, &t->dataset.card, batch));
-		HD_TRY(hd_model_create(&t->model, t->backend, &config));
-		HD_TRY(hd_model_initialize(t->model, (uint64_t)t->settings->seed));
-		if (t->settings->pretrained[0])
-			HD_TRY(start_from(t, from));
-		t->state.best_loss = INFINITY;
-	}
-done:
-	return st;
-}
-
-static hd_status open_trainer(hd_trainer *t, hd_settings *settings)
-{
-	hd_status st;
-	hd_checkpoint from = {0};
-	*t = (hd_trainer){.settings = settings};
-	if (settings->resume_training)
-		HD_TRY(open_resumed(t, &from));
-	else if (settings->pretrained[0])
-		HD_TRY(open_pretrained(t, &from));
-	HD_TRY(open_backend(t, &from));
-	HD_TRY(hd_dataset_open(&t->dataset, settings, from.file.map ? &from.card : NULL));
-	if (from.file.map && settings->pretrained[0])
-		hd_dataset_centre(&t->dataset);
-	HD_TRY(hd_dataset_load(&t->dataset, settings, t->backend));
-	hd_catalog_print(stderr, &t->dataset.catalog, &t->dataset.samples, false);
-	HD_TRY(hd_dataset_split(&t->dataset, HD_TRAIN, &t->train, &t->train_count));
-	HD_TRY(hd_dataset_split(&t->dataset, HD_VAL, &t->val, &t->val_count));
-	t->steps_per_epoch = (t->train_count + settings->batch_size - 1) / settings->batch_size;
-	HD_TRY(make_model(t, &from));
-	const hd_augment augment = {.dropout = (float)settings->augment_dropout,
-	        .scale_min = (float)settings->scale_min,
-	        .scale_max = (float)settings->scale_max,
-	        .level_jitter = (float)settings->level_jitter,
-	        .receiver_dropout = (float)settings->receiver_dropout};
-	bool augmented = augment.dropout > 0 || augment.scale_min != 1 || augment.scale_max != 1 ||
-	                 augment.level_jitter > 0 || augment.receiver_dropout > 0;
-	HD_TRY(hd_batcher_open(&t->batcher, t->model, t->backend, &t->dataset, augmented ? &augment : NULL));
-	if (!t->train_count)
-		st = hd_fail(HD_E_DATA, "%s: no training sample has a readable recording", settings->data_dir);
-done:
-	hd_checkpoint_close(&from);
-	return st;
-}
-
-static void print_start(const hd_trainer *t)
-{
-	const hd_data_card *c = &t->dataset.card;
-	hd_message("%s back end, tier %s, %d threads", t->backend->name, t->backend->tier, t->backend->threads);
-	hd_message("ConvNeXt %s, %d channels: %.2f M parameters", t->settings->backbone_size, c->channels,
-	        (double)hd_model_parameter_count(t->model) / 1e6);
-	hd_message("labels: metres around %.5f, %.5f, unit %.0f m; sigma %.4g .. %.4g m", c->frame.origin_latitude_deg,
-	        c->frame.origin_longitude_deg, c->frame.scale_m, c->sigma_min_m, c->sigma_max_m);
-}
-
 /* ---- stepping ---- */
 
-/* Of optimizer step `step`, counted from 0. */
-static hd_adamw_hyper hyper_at(const hd_trainer *t, int64_t step)
+int64_t hd_trainer_step_samples(const hd_trainer *t)
+{
+	return t->settings->batch_size * t->settings->accumulate_grad_batches;
+}
+
+hd_adamw_hyper hd_trainer_hyper(const hd_trainer *t, int64_t step, int64_t first_step)
 {
 	const hd_settings *s = t->settings;
 	bool cosine = !strcmp(s->lr_scheduler, "cosine");
+	double own = (double)(step - first_step + 1), all = (double)step;
 	return (hd_adamw_hyper){
 	        .lr = (float)hd_schedule_lr(s->learning_rate, cosine, step, s->warmup_epochs * t->steps_per_epoch,
 	                s->epochs * t->steps_per_epoch),
@@ -209,13 +48,14 @@ static hd_adamw_hyper hyper_at(const hd_trainer *t, int64_t step)
 	        .eps = ADAM_EPS,
 	        .weight_decay = (float)s->weight_decay,
 	        .max_norm = (float)s->gradient_clip,
-	        .correction1 = (float)(1 - pow(BETA1, (double)(step + 1))),
-	        .correction2 = (float)(1 - pow(BETA2, (double)(step + 1))),
+	        .correction1 = (float)(1 - pow(BETA1, own)),
+	        .correction2 = (float)(1 - pow(BETA2, own)),
+	        /* an average of few steps looks back over as few: TensorFlow's ExponentialMovingAverage(num_updates) */
+	        .ema_decay = (float)fmin(s->ema_decay, (1 + all) / (10 + all)),
 	};
 }
 
-/* The error of a loss that is not finite: which recordings were in the batch. */
-static hd_status nonfinite(const hd_trainer *t, const int32_t *samples, int64_t count, const char *what)
+hd_status hd_trainer_nonfinite(const hd_trainer *t, const int32_t *samples, int64_t count, const char *what)
 {
 	char list[1024] = "";
 	for (int64_t i = 0; i < count; i++) {
@@ -235,36 +75,76 @@ static hd_status nonfinite(const hd_trainer *t, const int32_t *samples, int64_t 
 	        what, (long long)t->state.epoch, (long long)t->state.step, list);
 }
 
-static hd_status train_step(hd_trainer *t, const hd_adamw_hyper *hyper)
+hd_status hd_trainer_gradient(hd_trainer *t, double sums[4], const int32_t *samples, int64_t count)
+{
+	hd_status st = HD_OK;
+	hd_backend *be = t->backend;
+	const hd_settings *s = t->settings;
+	float one[4];
+	for (int i = 0; i < 4; i++)
+		sums[i] = 0;
+	for (int64_t from = 0; from < count; from += s->batch_size) {
+		int64_t n = count - from < s->batch_size ? count - from : s->batch_size;
+		HD_TRY(hd_batcher_fill(&t->batcher, samples + from, NULL, n, (uint64_t)s->seed,
+		        (uint32_t)t->state.epoch, s->overfit_batches == 0));
+		HD_TRY(hd_model_forward(t->model, true));
+		HD_TRY(hd_model_loss(t->model, 1.0f / (float)count));
+		HD_TRY(hd_model_backward(t->model, from > 0));
+		HD_TRY(be->download(be, one, hd_model_buffers(t->model)->sums, sizeof one, NULL));
+		HD_TRY(be->sync(be, NULL));
+		for (int i = 0; i < 4; i++)
+			sums[i] += (double)one[i];
+	}
+done:
+	return st;
+}
+
+/* AdamW with the gradients that are there; the backbone counts its steps from where it was let go. */
+static hd_status update(hd_trainer *t, float *norm2, bool *skipped)
 {
 	hd_status st;
-	hd_backend *be = t->backend;
-	int64_t N = t->settings->batch_size, from = t->state.step * N;
-	int64_t count = t->train_count - from < N ? t->train_count - from : N;
-	float sums[4], norm2;
+	int64_t step = t->state.global_step, free_from = t->settings->unfreeze_epoch * t->steps_per_epoch;
+	const hd_adamw_hyper hyper = hd_trainer_hyper(t, step, 0),
+	                     backbone = hd_trainer_hyper(t, step, free_from < step ? free_from : step);
+	HD_TRY(hd_model_step(t->model, &hyper, t->settings->unfreeze_epoch ? &backbone : NULL));
+	HD_TRY(hd_model_step_result(t->model, norm2, skipped));
+done:
+	return st;
+}
+
+static hd_status train_step(hd_trainer *t)
+{
+	hd_status st;
+	int64_t most = hd_trainer_step_samples(t), from = t->state.step * most;
+	int64_t count = t->train_count - from < most ? t->train_count - from : most;
+	double sums[4];
+	float norm2;
 	bool skipped;
-	HD_TRY(hd_batcher_fill(&t->batcher, t->train + from, NULL, count, (uint64_t)t->settings->seed,
-	        (uint32_t)t->state.epoch, true));
-	HD_TRY(hd_model_forward(t->model, true));
-	HD_TRY(hd_model_loss(t->model, 1.0f / (float)count));
-	HD_TRY(hd_model_backward(t->model));
-	HD_TRY(hd_model_step(t->model, hyper));
-	HD_TRY(be->download(be, sums, hd_model_buffers(t->model)->sums, sizeof sums, NULL));
-	HD_TRY(hd_model_step_result(t->model, &norm2, &skipped));
+	HD_TRY(hd_trainer_gradient(t, sums, t->train + from, count));
+	HD_TRY(update(t, &norm2, &skipped));
 	if (!isfinite(sums[0]) || skipped) {
-		st = nonfinite(t, t->train + from, count, skipped && isfinite(sums[0]) ? "the gradient" : "the loss");
+		st = hd_trainer_nonfinite(
+		        t, t->train + from, count, skipped && isfinite(sums[0]) ? "the gradient" : "the loss");
 		goto done;
 	}
+	double norm = sqrt((double)norm2);
 	for (int i = 0; i < 4; i++)
-		t->state.sums[i] += (double)sums[i];
+		t->state.sums[i] += sums[i];
+	t->state.norm_sum += norm;
+	t->state.norm_max = fmax(t->state.norm_max, norm);
 	t->state.step++;
 	t->state.global_step++;
+	if (t->state.global_step % t->settings->log_every_n_steps == 0)
+		HD_TRY(hd_log_step(
+		        t, (double)hd_trainer_hyper(t, t->state.global_step - 1, 0).lr, sums[0] / sums[1], norm));
 done:
 	return st;
 }
 
 static hd_status interrupted(hd_trainer *t)
 {
+	if (t->settings->fast_dev_run)
+		return hd_fail(HD_E_INTERRUPTED, "interrupted");
 	hd_status st = hd_keep_last(t);
 	return st != HD_OK
 	               ? st
@@ -272,27 +152,59 @@ static hd_status interrupted(hd_trainer *t)
 	                         (long long)t->state.epoch, (long long)t->state.step);
 }
 
+hd_status hd_every_parse(hd_every *out, const char *text)
+{
+	static const struct {
+		const char *unit;
+		double seconds;
+	} units[] = {{"", 0}, {"s", 1}, {"m", 60}, {"h", 3600}};
+	char *end;
+	double number = strtod(text, &end);
+	*out = (hd_every){0};
+	if (!text[0])
+		return HD_OK;
+	for (size_t i = 0; end != text && number >= 0 && number < 1e9 && i < sizeof units / sizeof *units; i++) {
+		if (strcmp(end, units[i].unit) != 0 || (i == 0 && number != floor(number)))
+			continue;
+		out->steps = i == 0 ? (int64_t)number : 0;
+		out->seconds = number * units[i].seconds;
+		return HD_OK;
+	}
+	return hd_fail(
+	        HD_E_USAGE, "checkpoint_every: '%s' is neither a number of steps nor a time as 30s, 10m or 1h", text);
+}
+
+static bool time_to_keep(const hd_trainer *t)
+{
+	if (t->state.step == t->steps_per_epoch || t->settings->fast_dev_run)
+		return false;
+	return (t->every.steps && t->state.global_step % t->every.steps == 0) ||
+	       (t->every.seconds > 0 && hd_now_s() - t->saved_at_s >= t->every.seconds);
+}
+
 /* The steps of an epoch that are still to do. */
 static hd_status train_epoch(hd_trainer *t)
 {
 	hd_status st;
 	char label[48], note[64];
-	int64_t N = t->settings->batch_size, every = t->settings->checkpoint_every;
-	snprintf(label, sizeof label, "epoch %lld/%lld", (long long)t->state.epoch + 1, (long long)t->settings->epochs);
+	const hd_settings *s = t->settings;
+	snprintf(label, sizeof label, "epoch %lld/%lld", (long long)t->state.epoch + 1, (long long)s->epochs);
 	hd_progress *bar = hd_progress_start(label, "sample", t->train_count);
+	if (s->freeze_backbone && s->unfreeze_epoch && t->state.epoch == s->unfreeze_epoch && t->state.step == 0)
+		hd_message("the backbone is trained from here on");
+	hd_model_freeze(t->model, s->freeze_backbone && t->state.epoch < s->unfreeze_epoch);
 	HD_TRY(hd_epoch_order(
-	        t->train, t->train_count, &t->dataset.samples, (uint64_t)t->settings->seed, (uint32_t)t->state.epoch));
+	        t->train, t->train_count, &t->dataset.samples, (uint64_t)s->seed, (uint32_t)t->state.epoch));
 	while (t->state.step < t->steps_per_epoch) {
-		hd_adamw_hyper hyper = hyper_at(t, t->state.global_step);
-		HD_TRY(train_step(t, &hyper));
+		HD_TRY(train_step(t));
 		snprintf(note, sizeof note, "loss %.4f", t->state.sums[0] / t->state.sums[1]);
-		int64_t done = t->state.step * N;
+		int64_t done = t->state.step * hd_trainer_step_samples(t);
 		hd_progress_update(bar, done < t->train_count ? done : t->train_count, note);
 		if (hd_stop_requested()) {
 			st = interrupted(t);
 			goto done;
 		}
-		if (every && t->state.global_step % every == 0 && t->state.step < t->steps_per_epoch)
+		if (time_to_keep(t))
 			HD_TRY(hd_keep_last(t));
 	}
 done:
@@ -300,59 +212,98 @@ done:
 	return st;
 }
 
-static hd_status run_epoch(hd_trainer *t)
+/* Metrics on the validation split, of the averaged weights where there are any. */
+static hd_status validate(hd_trainer *t, hd_metrics *out)
+{
+	hd_model_use(t->model, hd_model_get_config(t->model)->average ? HD_FLAT_AVERAGE : HD_FLAT_WEIGHTS);
+	hd_status st = hd_evaluate(out, NULL, &t->batcher, t->val, t->val_count, NULL, true);
+	hd_model_use(t->model, HD_FLAT_WEIGHTS);
+	return st == HD_E_INTERRUPTED ? interrupted(t) : st;
+}
+
+static hd_metrics train_metrics(const hd_trainer *t)
+{
+	const double *sums = t->state.sums;
+	return (hd_metrics){.loss = sums[0] / sums[1],
+	        .nll = (sums[2] + sums[3]) / sums[1],
+	        .log_term = sums[2] / sums[1],
+	        .mse_term = sums[3] / sums[1]};
+}
+
+static void print_epoch(const hd_trainer *t, const hd_metrics *train, const hd_metrics *val, double lr, double seconds)
+{
+	const hd_train_state *s = &t->state;
+	hd_message("epoch %lld/%lld  train_loss %.4f  val_loss %.4f  val_median %.0f m  val_mae %.0f m  (centre %.0f "
+	           "m)  %.0f samples/s",
+	        (long long)s->epoch + 1, (long long)t->settings->epochs, train->loss, val->loss, val->median_m,
+	        val->mae_m, val->centre_median_m, (double)t->train_count / seconds);
+	hd_message("  nll %.4f = log sigma %.4f + squares %.4f  z variance %.2f  at bound %.0f %%  lr %.3g  gradient "
+	           "norm %.3g, at most %.3g",
+	        val->nll, val->log_term, val->mse_term, val->z_variance, 100 * val->sigma_at_bound, lr,
+	        s->norm_sum / (double)t->steps_per_epoch, s->norm_max);
+}
+
+static hd_status run_epoch(hd_trainer *t, hd_metrics *val)
 {
 	hd_status st;
-	hd_metrics val = {0};
 	double started = hd_now_s();
 	HD_TRY(train_epoch(t));
-	double lr = (double)hyper_at(t, t->state.global_step - 1).lr;
-	double train_loss = t->state.sums[0] / t->state.sums[1];
-	val.loss = train_loss;
-	if (t->val_count) {
-		st = hd_evaluate(&val, NULL, &t->batcher, t->val, t->val_count, NULL, true);
-		if (st == HD_E_INTERRUPTED)
-			st = interrupted(t);
-		if (st != HD_OK)
-			goto done;
-	}
-	if (!isfinite(val.loss)) {
-		st = nonfinite(t, t->val, t->val_count < 4 ? t->val_count : 4, "val_loss");
+	double lr = (double)hd_trainer_hyper(t, t->state.global_step - 1, 0).lr;
+	const hd_metrics train = train_metrics(t);
+	*val = train;
+	if (t->val_count)
+		HD_TRY(validate(t, val));
+	if (!isfinite(val->loss)) {
+		st = hd_trainer_nonfinite(t, t->val, t->val_count < 4 ? t->val_count : 4, "val_loss");
 		goto done;
 	}
 	double seconds = hd_now_s() - started;
-	hd_message("epoch %lld/%lld  train_loss %.4f  val_loss %.4f  val_median %.0f m  val_mae %.0f m  (centre %.0f "
-	           "m)  %.0f "
-	           "samples/s",
-	        (long long)t->state.epoch + 1, (long long)t->settings->epochs, train_loss, val.loss, val.median_m,
-	        val.mae_m, val.centre_median_m, (double)t->train_count / seconds);
-	HD_TRY(hd_metrics_log(t, train_loss, t->state.sums[2] / t->state.sums[1], t->state.sums[3] / t->state.sums[1],
-	        &val, lr, seconds));
-	HD_TRY(hd_keep_epoch(t, val.loss));
+	print_epoch(t, &train, val, lr, seconds);
+	if (t->hooks.epoch_end)
+		t->hooks.epoch_end(t->hooks.context, t->state.epoch, &train, val);
+	if (t->settings->fast_dev_run) {
+		t->state.epoch++;
+		t->state.finished = true;
+		goto done;
+	}
+	HD_TRY(hd_log_epoch(t, &train, val, lr, seconds));
+	HD_TRY(hd_keep_epoch(t, val->loss));
 done:
 	return st;
 }
 
 /* ---- the run ---- */
 
+static void print_start(const hd_trainer *t)
+{
+	const hd_data_card *c = &t->dataset.card;
+	const hd_settings *s = t->settings;
+	hd_message("%s back end, tier %s, %d threads", t->backend->name, t->backend->tier, t->backend->threads);
+	hd_message("ConvNeXt %s", s->backbone_size);
+	hd_model_freeze(t->model, s->freeze_backbone && t->state.epoch < s->unfreeze_epoch);
+	hd_model_summary_print(stderr, t->model);
+	hd_message("labels: metres around %.5f, %.5f, unit %.0f m; sigma %.4g .. %.4g m", c->frame.origin_latitude_deg,
+	        c->frame.origin_longitude_deg, c->frame.scale_m, c->sigma_min_m, c->sigma_max_m);
+	if (!strcmp(s->head_norm, "batch"))
+		hd_message("batch norm in the heads: results depend on how samples fall into batches");
+	if (!strcmp(s->loss, "mse"))
+		hd_warn("loss mse does not train the uncertainty head: its sigmas say nothing");
+}
+
+/* The best weights take the place of the last ones, which are on disk. */
 static hd_status finish(hd_train_result *out, hd_trainer *t)
 {
 	hd_status st;
 	hd_checkpoint best = {0};
-	hd_model *model = NULL;
-	hd_batcher batcher = {0};
 	HD_TRY(hd_sprintf(&out->checkpoint_path, "%s/best.safetensors", t->settings->checkpoint_dir));
 	out->epochs = t->state.epoch;
 	out->has_metrics = t->val_count > 0;
 	if (!out->has_metrics)
 		goto done;
 	HD_TRY(hd_checkpoint_open(&best, out->checkpoint_path));
-	HD_TRY(hd_checkpoint_model(&model, &best, t->backend, (int)t->settings->batch_size, false));
-	HD_TRY(hd_batcher_open(&batcher, model, t->backend, &t->dataset, NULL));
-	HD_TRY(hd_evaluate(&out->metrics, NULL, &batcher, t->val, t->val_count, NULL, false));
+	HD_TRY(hd_checkpoint_load_weights(t->model, &best));
+	HD_TRY(hd_evaluate(&out->metrics, NULL, &t->batcher, t->val, t->val_count, NULL, false));
 done:
-	hd_batcher_close(&batcher);
-	hd_model_free(model);
 	hd_checkpoint_close(&best);
 	return st;
 }
@@ -368,20 +319,38 @@ static hd_status open_folder(const hd_settings *s)
 	return hd_make_folders(s->checkpoint_dir);
 }
 
-hd_status hd_train(hd_train_result *out, hd_settings *settings)
+static hd_status begin_files(hd_trainer *t)
+{
+	hd_status st;
+	HD_TRY(open_folder(t->settings));
+	HD_TRY(hd_log_begin(t));
+	/* so that a run killed before its first checkpoint can be resumed too */
+	if (!t->settings->resume_training)
+		HD_TRY(hd_keep_last(t));
+	t->saved_at_s = hd_now_s();
+done:
+	return st;
+}
+
+hd_status hd_train(hd_train_result *out, hd_settings *settings, const hd_train_hooks *hooks)
 {
 	hd_status st;
 	hd_trainer t;
+	hd_metrics val = {0};
 	*out = (hd_train_result){0};
 	hd_stop_begin();
-	HD_TRY(open_trainer(&t, settings));
-	HD_TRY(open_folder(settings));
+	HD_TRY(hd_trainer_open(&t, settings, hooks));
 	print_start(&t);
-	/* so that a run killed before its first checkpoint can be resumed too */
-	if (!settings->resume_training)
-		HD_TRY(hd_keep_last(&t));
+	if (!settings->fast_dev_run)
+		HD_TRY(begin_files(&t));
 	while (!t.state.finished)
-		HD_TRY(run_epoch(&t));
+		HD_TRY(run_epoch(&t, &val));
+	if (settings->fast_dev_run) {
+		out->epochs = t.state.epoch;
+		out->has_metrics = t.val_count > 0;
+		out->metrics = val;
+		goto done;
+	}
 	if (t.state.epoch < settings->epochs)
 		hd_message("stopped early: val_loss has not improved for %lld epochs, best in epoch %lld",
 		        (long long)t.state.bad_epochs, (long long)t.state.best_epoch + 1);

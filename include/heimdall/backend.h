@@ -40,7 +40,19 @@ typedef struct hd_adamw_hyper {
 	float max_norm;    /* gradient clipping by the total 2-norm; <= 0: no clipping */
 	float correction1; /* 1 - beta1^step */
 	float correction2; /* 1 - beta2^step */
+	float ema_decay;   /* of the average of the weights, where there is one */
 } hd_adamw_hyper;
+
+typedef enum hd_loss_kind { HD_LOSS_NLL, HD_LOSS_BETA_NLL, HD_LOSS_MSE } hd_loss_kind;
+typedef enum hd_sigma_bound { HD_BOUND_SMOOTH, HD_BOUND_CLAMP } hd_sigma_bound;
+
+/* Settings of the gaussian_nll operation; host memory. */
+typedef struct hd_loss {
+	hd_loss_kind kind;
+	hd_sigma_bound bound;
+	float lo, hi; /* of sigma, label units; 0 < lo < hi */
+	float beta;   /* of beta-nll, 0 .. 1 */
+} hd_loss;
 
 /* Key of the counter-based random numbers; lives in device memory. */
 typedef struct hd_rng_key {

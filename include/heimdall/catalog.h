@@ -49,9 +49,10 @@ typedef struct hd_recording {
 	double sample_rate_hz;
 	double latitude_deg;
 	double longitude_deg;
-	double frequency_hz; /* NaN where empty */
-	double snr_db;       /* NaN where empty */
-	double timestamp_s;  /* Unix time, NaN where empty; naive stamps are UTC */
+	double label_sigma_m; /* standard deviation of the position per axis, NaN where empty */
+	double frequency_hz;  /* NaN where empty */
+	double snr_db;        /* NaN where empty */
+	double timestamp_s;   /* Unix time, NaN where empty; naive stamps are UTC */
 	bool approved;
 	int split; /* hd_split where the catalogue fixes it, else -1 */
 	hd_skip skip;
@@ -75,9 +76,9 @@ typedef struct hd_catalog {
  *
  * Columns (aliases in brackets): iq, latitude, longitude are required, and session [session_id] or id. Missing
  * optional ones take defaults (id: row number; emission: session; receiver [websdr_id]: "0"; sample_rate: 0 =
- * unknown; approved: false unless the column is absent and assume_approved is set; frequency_mhz, snr_db, timestamp,
- * source, split, version: none). HD_E_DATA with path:line for what is no catalogue; single bad rows are kept with a
- * skip reason.
+ * unknown; approved: false unless the column is absent and assume_approved is set; label_sigma_m, frequency_mhz,
+ * snr_db, timestamp, source, split, version: none). HD_E_DATA with path:line for what is no catalogue; single bad rows
+ * are kept with a skip reason.
  */
 hd_status hd_catalog_read(hd_catalog *out, const char *path, bool assume_approved);
 
@@ -127,6 +128,7 @@ typedef struct hd_sample {
 	uint32_t key_hash; /* hash of session and emission: unchanged when rows are added */
 	double latitude_deg;
 	double longitude_deg;
+	double label_sigma_m; /* of the position, per axis: the largest of its recordings; NaN where none says */
 	hd_split split;
 	int64_t *recording; /* (R) index into the catalogue, -1 = receiver missing; owned by hd_samples */
 } hd_sample;

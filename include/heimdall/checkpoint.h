@@ -2,7 +2,7 @@
 /*
  * Checkpoints: safetensors with the weights under timm's names and, as JSON metadata, all that is needed to
  * use the model (settings, receivers, label frame, feature statistics) and, in `last`, to go on training
- * (moments as exp_avg.NAME and exp_avg_sq.NAME, counters, best results).
+ * (moments as exp_avg.NAME and exp_avg_sq.NAME, the average of the weights as ema.NAME, counters, best results).
  */
 #ifndef HEIMDALL_CHECKPOINT_H
 #define HEIMDALL_CHECKPOINT_H
@@ -12,7 +12,7 @@
 #include "heimdall/safetensors.h"
 #include "heimdall/settings.h"
 
-#define HD_CHECKPOINT_FORMAT 2
+#define HD_CHECKPOINT_FORMAT 3
 #define HD_TOP_K_MAX 1000
 
 /* What a model knows about its data. */
@@ -43,10 +43,13 @@ typedef struct hd_train_state {
 	int64_t global_step; /* optimizer steps in all */
 	double best_loss;    /* lowest val_loss so far; infinity before the first */
 	int64_t best_epoch;
+	double stop_loss;   /* what early stopping compares with: lowered by steps of more than early_stop_min_delta */
 	int64_t bad_epochs; /* epochs since */
 	double sums[4];     /* of gaussian_nll over the running epoch's batches */
-	bool finished;      /* early stopping or the last epoch reached */
-	hd_ranked *top;     /* best first */
+	double norm_sum;    /* of the gradient's norm over the running epoch's steps, before clipping */
+	double norm_max;
+	bool finished;  /* early stopping or the last epoch reached */
+	hd_ranked *top; /* best first */
 	size_t top_count;
 	size_t top_capacity;
 } hd_train_state;
@@ -62,7 +65,7 @@ typedef struct hd_checkpoint {
 	char *tier;
 } hd_checkpoint;
 
-/* Weights alone, or (with_state) moments too. Atomic. */
+/* Weights alone (their average where one is kept), or (with_state) all that training goes on from. Atomic. */
 hd_status hd_checkpoint_save(const char *path, const hd_model *model, const hd_backend *backend,
         const hd_settings *settings, const hd_data_card *card, const hd_train_state *state, bool with_state);
 
@@ -70,18 +73,27 @@ hd_status hd_checkpoint_save(const char *path, const hd_model *model, const hd_b
 hd_status hd_checkpoint_open(hd_checkpoint *out, const char *path);
 void hd_checkpoint_close(hd_checkpoint *checkpoint); /* NULL-safe */
 
-/* Makes the model that a checkpoint holds, for batches of N, with its weights (and moments where with_state). */
+/* Whether training can go on from it. */
+bool hd_checkpoint_has_state(const hd_checkpoint *checkpoint);
+
+/* Makes the model that a checkpoint holds, for inference on batches of N; label_sigma as in hd_model_config. */
 hd_status hd_checkpoint_model(
-        hd_model **out, const hd_checkpoint *checkpoint, hd_backend *backend, int batch, bool with_state);
+        hd_model **out, const hd_checkpoint *checkpoint, hd_backend *backend, int batch, bool label_sigma);
 
 /* The weights of a checkpoint into a model of the same shapes; HD_E_DATA names the first tensor that does not fit. */
 hd_status hd_checkpoint_load_weights(hd_model *model, const hd_checkpoint *checkpoint);
+
+/* Weights, and moments and average as far as both have them; the rest starts as in a new run. */
+hd_status hd_checkpoint_load_state(hd_model *model, const hd_checkpoint *checkpoint);
 
 /*
  * The newest valid checkpoint with a training state in a folder, found by reading the files: *out_path is new
  * text. HD_E_DATA where there is none.
  */
 hd_status hd_checkpoint_find_newest(char **out_path, const char *folder);
+
+/* Hidden layers of the heads from "512,128,64"; HD_E_USAGE for anything else. */
+hd_status hd_head_widths_parse(hd_model_config *out, const char *text);
 
 /* The model's shape from settings and data. */
 hd_status hd_model_config_from(hd_model_config *out, const hd_settings *settings, const hd_data_card *card, int batch);

@@ -20,7 +20,8 @@ typedef struct hd_dataset {
 	hd_feature_config features;
 	hd_feature_cache cache;
 	hd_data_card card;
-	bool recorded; /* the card came from a checkpoint */
+	bool recorded;        /* the card came from a checkpoint */
+	double label_sigma_m; /* of samples whose catalogue names none */
 } hd_dataset;
 
 hd_feature_config hd_feature_config_from(const hd_settings *settings);
@@ -39,6 +40,9 @@ void hd_dataset_centre(hd_dataset *dataset);
 
 /* Computes or loads the features, and the statistics where no card fixed them. */
 hd_status hd_dataset_load(hd_dataset *dataset, const hd_settings *settings, hd_backend *backend);
+
+/* Whether any label is less than exact. */
+bool hd_dataset_has_label_sigma(const hd_dataset *dataset);
 void hd_dataset_close(hd_dataset *dataset); /* NULL-safe */
 
 /* Indices of the valid samples of a split (HD_SPLIT_COUNT: all), ascending. Owned by the caller. */

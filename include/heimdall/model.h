@@ -16,9 +16,10 @@
 #include "heimdall/backend.h"
 
 #define HD_STAGES 4
-#define HD_HEAD_WIDTH1 128
-#define HD_HEAD_WIDTH2 64
+#define HD_HEAD_LAYERS_MAX 8
 #define HD_NORM_EPS 1e-6f
+#define HD_BATCH_NORM_EPS 1e-5f     /* torch.nn.BatchNorm1d's */
+#define HD_BATCH_NORM_MOMENTUM 0.1f /* torch.nn.BatchNorm1d's */
 
 typedef struct hd_backbone {
 	const char *name;
@@ -33,16 +34,25 @@ const hd_backbone *hd_backbone_list(int *count);
 /* A size by name (settings.def: backbone_size); NULL for an unknown one. */
 const hd_backbone *hd_backbone_find(const char *name);
 
+typedef enum hd_head_norm { HD_HEAD_NORM_LAYER, HD_HEAD_NORM_BATCH } hd_head_norm;
+
 typedef struct hd_model_config {
 	hd_backbone backbone;
-	int channels;    /* C of the input */
-	int height;      /* M, mel bands; multiple of 32 */
-	int width;       /* W, frames; multiple of 32 */
-	int batch;       /* N */
-	float dropout;   /* in the heads */
-	float drop_path; /* of the last block; rises linearly from 0 at the first, as timm's */
-	float sigma_min; /* label units */
-	float sigma_max; /* label units */
+	int channels;                        /* C of the input */
+	int height;                          /* M, mel bands; multiple of 32 */
+	int width;                           /* W, frames; multiple of 32 */
+	int batch;                           /* N */
+	int head_layers;                     /* hidden layers of each head, 1 .. HD_HEAD_LAYERS_MAX */
+	int head_widths[HD_HEAD_LAYERS_MAX]; /* of each hidden layer */
+	hd_head_norm head_norm;              /* behind each hidden layer */
+	float dropout;                       /* in the heads */
+	float drop_path;                     /* of the last block; rises linearly from 0 at the first, as timm's */
+	float layer_decay; /* learning rate's factor from block to block, from the last down; 1: none */
+	hd_loss loss;
+	bool label_sigma; /* the batch brings the accuracy of its labels */
+	bool frozen;      /* the backbone is never trained: it owns no gradients and no moments */
+	bool average;     /* an exponential moving average of the weights is kept */
+	bool inference;   /* forward only: no gradients, and nothing is kept for them */
 } hd_model_config;
 
 /* How a tensor's elements are ordered in the kernels, against its shape in files (timm's). */
@@ -61,6 +71,8 @@ typedef struct hd_parameter {
 	int64_t offset; /* elements into the flat buffers, on an HD_CHUNK boundary */
 	int64_t size;   /* elements */
 	bool decay;     /* weight decay applies: matrices and kernels, not norms, biases, layer scale */
+	bool trained;   /* false for running statistics, which are no parameters */
+	float lr_scale; /* of the learning rate: layer_decay's power; 0 for running statistics */
 	float init_std; /* > 0 truncated normal, 0 zeros, -1 ones, -2 layer scale 1e-6 */
 } hd_parameter;
 
@@ -79,26 +91,47 @@ double hd_model_forward_flops(const hd_model_config *config);
 
 const hd_model_config *hd_model_get_config(const hd_model *model);
 const hd_parameter *hd_model_parameters(const hd_model *model, int *count);
-int64_t hd_model_flat_size(const hd_model *model); /* elements of each flat buffer, a multiple of HD_CHUNK */
-int64_t hd_model_parameter_count(const hd_model *model);
+int64_t hd_model_parameter_count(const hd_model *model); /* running statistics not counted */
 
-/* The flat buffers, device memory. */
-typedef enum hd_flat { HD_FLAT_WEIGHTS, HD_FLAT_GRADIENTS, HD_FLAT_MOMENT1, HD_FLAT_MOMENT2, HD_FLAT_COUNT } hd_flat;
-float *hd_model_flat(const hd_model *model, hd_flat which);
+/* The flat buffers, device memory. Gradients and moments begin at the first parameter that is ever trained. */
+typedef enum hd_flat {
+	HD_FLAT_WEIGHTS,
+	HD_FLAT_GRADIENTS,
+	HD_FLAT_MOMENT1,
+	HD_FLAT_MOMENT2,
+	HD_FLAT_AVERAGE,
+	HD_FLAT_COUNT
+} hd_flat;
+
+/* Whether a parameter has a place in a flat buffer: frozen ones have no gradient, running statistics no moments. */
+bool hd_model_has(const hd_model *model, hd_flat which, int parameter);
 
 /* Random weights from a seed: truncated normal of 0.02 within two deviations for weights, as timm's. Moments 0. */
 hd_status hd_model_initialize(hd_model *model, uint64_t seed);
 
-/* One parameter between host memory in file order and a flat buffer. */
+/* One parameter between host memory in file order and a flat buffer that has it. */
 hd_status hd_model_read(const hd_model *model, hd_flat which, int parameter, float *file_order);
 hd_status hd_model_write(hd_model *model, hd_flat which, int parameter, const float *file_order);
 
-/* Device buffers of one batch that the caller fills: input (N,M,W,C), sample keys, target (N,2), weight (N). */
+/* Starts the average: a copy of the weights. */
+hd_status hd_model_start_average(hd_model *model);
+
+/* Which weights forward takes from here on: HD_FLAT_WEIGHTS, the default, or HD_FLAT_AVERAGE. */
+void hd_model_use(hd_model *model, hd_flat which);
+
+/* Holds the backbone's weights as they are, or trains them again: backward and step leave it out. */
+void hd_model_freeze(hd_model *model, bool frozen);
+
+/*
+ * Device buffers of one batch that the caller fills: input (N,M,W,C), sample keys, target (N,2), weight (N),
+ * label_sigma (N).
+ */
 typedef struct hd_model_io {
 	float *input;
 	int32_t *sample;
 	float *target;
 	float *weight;
+	float *label_sigma; /* label units; NULL unless the configuration has it */
 	hd_rng_key *key;
 	float *mu;    /* (N,2) north, east in label units: output */
 	float *sigma; /* (N,2): output */
@@ -106,14 +139,19 @@ typedef struct hd_model_io {
 } hd_model_io;
 const hd_model_io *hd_model_buffers(const hd_model *model);
 
-/* Input to mu and the raw sigma; dropout only when training. */
+/* Input to mu and the raw sigma; dropout, drop path and batch statistics only when training. */
 hd_status hd_model_forward(hd_model *model, bool training);
 /* Loss sums, sigma and the gradients at the heads' outputs, of scale * sum of weighted losses. */
 hd_status hd_model_loss(hd_model *model, float scale);
-/* All parameter gradients, overwriting the gradient buffer. Needs forward and loss before. */
-hd_status hd_model_backward(hd_model *model);
-/* Gradient norm, clip and one AdamW step. norm2 and skipped stay on the device (hd_model_step_result). */
-hd_status hd_model_step(hd_model *model, const hd_adamw_hyper *hyper);
+/* All parameter gradients, overwriting the gradient buffer or (accumulate) added to it. Needs forward and loss before.
+ */
+hd_status hd_model_backward(hd_model *model, bool accumulate);
+/*
+ * Gradient norm, clip and one AdamW step, and the average's. norm2 and skipped stay on the device
+ * (hd_model_step_result). backbone: scalars of the backbone's parameters where they differ, as after it was
+ * frozen for some steps; NULL: the same.
+ */
+hd_status hd_model_step(hd_model *model, const hd_adamw_hyper *hyper, const hd_adamw_hyper *backbone);
 /* Squared gradient norm of the last step; whether it was skipped because that is not finite. */
 hd_status hd_model_step_result(hd_model *model, float *norm2, bool *skipped);
 

@@ -54,4 +54,12 @@ const char *hd_safetensors_metadata(const hd_safetensors *file, const char *key)
 hd_status hd_safetensors_write(const char *path, const hd_tensor *tensors, size_t tensor_count,
         const hd_metadata *metadata, size_t metadata_count);
 
+/*
+ * The same where the tensors' data (NULL) are fetched one after the other: fetch puts those of tensors[index] into out,
+ * of tensors[index].bytes. Memory for the largest tensor is all it takes.
+ */
+typedef hd_status (*hd_tensor_fetch)(void *context, size_t index, void *out);
+hd_status hd_safetensors_write_fetched(const char *path, const hd_tensor *tensors, size_t tensor_count,
+        const hd_metadata *metadata, size_t metadata_count, hd_tensor_fetch fetch, void *context);
+
 #endif

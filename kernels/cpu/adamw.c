@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Clip and AdamW in one pass over the flat buffers, chunk by chunk. */
+/* Clip, AdamW and the average of the weights in one pass over the flat buffers, chunk by chunk. */
 #include <math.h>
 
 #include "kernels/cpu/cpu.h"
@@ -20,7 +20,14 @@ static void update_chunk(float *restrict p, float *restrict m, float *restrict v
 	}
 }
 
-hd_status HD_CPU(adamw)(float *p, float *m, float *v, int32_t *skipped, const float *g, const float *norm2,
+static void average_chunk(float *restrict ema, const float *restrict p, float decay)
+{
+#pragma omp simd
+	for (int i = 0; i < HD_CHUNK; i++)
+		ema[i] = decay * ema[i] + (1.0f - decay) * p[i];
+}
+
+hd_status HD_CPU(adamw)(float *p, float *m, float *v, float *ema, int32_t *skipped, const float *g, const float *norm2,
         const hd_adamw_hyper *hyper, const float *chunk_lr, const float *chunk_decay, int64_t n, hd_stream *stream)
 {
 	(void)stream;
@@ -37,6 +44,8 @@ hd_status HD_CPU(adamw)(float *p, float *m, float *v, int32_t *skipped, const fl
 		int64_t at = c * HD_CHUNK;
 		update_chunk(p + at, m + at, v + at, g + at, hyper, clip, lr,
 		        1.0f - lr * hyper->weight_decay * chunk_decay[c]);
+		if (ema)
+			average_chunk(ema + at, p + at, hyper->ema_decay);
 	}
 	return HD_OK;
 }

@@ -167,27 +167,78 @@ static const hd_shape path_bench[] = {{{36, 32}}, {{36, 512}}};
 const hd_case hd_case_drop_path_scale = {"drop_path_scale", "B N", path_shapes, HD_COUNT(path_shapes), path_bench,
         HD_COUNT(path_bench), 1, false, path_make, path_call, path_reference, NULL, path_flops, path_bytes};
 
-/* ---- gaussian_nll; d: N; variant 1: rows of weight 0 hold NaN ---- */
-
-#define NLL_LOW 0.3f
-#define NLL_HIGH 2.0f
+/*
+ * ---- gaussian_nll; d: N ----
+ * Variants: each kind with each bound, label_sigma NULL or not; then the same with rows of weight 0 that hold NaN, and
+ * with values of softplus(u) on the clamp's bounds to the last bit, as it is u itself from 37 on.
+ */
+#define NLL_KINDS 3
+#define NLL_BOUNDS 2
+#define NLL_PLAIN (NLL_KINDS * NLL_BOUNDS * 2)
+#define NLL_VARIANTS (2 * NLL_PLAIN)
 #define NLL_SCALE 0.7f
+#define KINK_DISTANCE 0.01 /* differences do not converge over the kinks of the clamp */
+
+static bool nll_rough(const hd_run *run)
+{
+	return run->variant >= NLL_PLAIN;
+}
+
+static hd_loss nll_settings(const hd_run *run)
+{
+	hd_loss loss = {.kind = (hd_loss_kind)(run->variant % NLL_KINDS),
+	        .bound = (hd_sigma_bound)(run->variant / NLL_KINDS % NLL_BOUNDS),
+	        .lo = 0.3f,
+	        .hi = 2.0f,
+	        .beta = nll_rough(run) ? 1.0f : 0.3f};
+	if (nll_rough(run) && loss.bound == HD_BOUND_CLAMP) {
+		loss.lo = 40.0f;
+		loss.hi = 48.0f;
+	}
+	return loss;
+}
+
+/* u on, inside and outside the bounds of the clamp, or anywhere but near its kinks. */
+static void nll_place_u(hd_buffer *u, const hd_loss *loss, bool rough)
+{
+	static const double on_bounds[] = {40, 39, 48, 50, 44};
+	const double kink[] = {log(expm1((double)loss->lo)), log(expm1((double)loss->hi))};
+	for (size_t i = 0; i < u->count; i++) {
+		if (rough)
+			hd_set(u, (int64_t)i, on_bounds[i % HD_COUNT(on_bounds)]);
+		for (int k = 0; !rough && k < HD_COUNT(kink); k++)
+			if (fabs(u->value[i] - kink[k]) < KINK_DISTANCE)
+				hd_set(u, (int64_t)i, u->value[i] + 2 * KINK_DISTANCE);
+	}
+}
 
 static void nll_make(hd_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	int64_t N = run->shape->d[0];
+	hd_loss loss = nll_settings(run);
+	double reach = (double)loss.hi / 2;
 	hd_output(run, "sums", HD_F32, 4);
 	hd_output(run, "sigma", HD_F32, 2 * N);
 	hd_output(run, "dmu", HD_F32, 2 * N);
 	hd_output(run, "du", HD_F32, 2 * N);
-	hd_buffer *mu = hd_input(run, "mu", HD_F32, 2 * N, -1, 1);
+	hd_buffer *mu = hd_input(run, "mu", HD_F32, 2 * N, -reach, reach);
 	hd_buffer *u = hd_input(run, "u", HD_F32, 2 * N, -3, 3);
-	hd_buffer *target = hd_input(run, "target", HD_F32, 2 * N, -1, 1);
-	hd_buffer *weight = hd_input(run, "weight", HD_F32, N, 0.5, 2);
-	for (int64_t n = 0; n < N; n += 3) {
+	hd_buffer *target = hd_input(run, "target", HD_F32, 2 * N, -reach, reach);
+	hd_buffer *weight = hd_input(run, "weight", HD_F32, N, 0.5, 2), *label = NULL;
+	if (run->variant / (NLL_KINDS * NLL_BOUNDS) % 2)
+		label = hd_input(run, "label_sigma", HD_F32, N, 0, reach);
+	if (loss.bound == HD_BOUND_CLAMP)
+		nll_place_u(u, &loss, nll_rough(run));
+	for (int64_t n = 0; n < N; n++) {
+		if (label && n % 4 == 1)
+			hd_set(label, n, 0);
+		if (n % 3)
+			continue;
 		hd_set(weight, n, 0);
-		for (int64_t i = 2 * n; run->variant && i < 2 * n + 2; i++) {
+		if (label && nll_rough(run))
+			hd_set(label, n, NAN);
+		for (int64_t i = 2 * n; nll_rough(run) && i < 2 * n + 2; i++) {
 			hd_set(mu, i, NAN);
 			hd_set(u, i, NAN);
 			hd_set(target, i, NAN);
@@ -197,64 +248,101 @@ static void nll_make(hd_run *run, const hd_ops *ops)
 
 static hd_status nll_call(const hd_ops *ops, const hd_run *run)
 {
+	hd_loss loss = nll_settings(run);
 	return ops->gaussian_nll(hd_dev(run, "sums"), hd_dev(run, "sigma"), hd_dev(run, "dmu"), hd_dev(run, "du"),
-	        hd_dev(run, "mu"), hd_dev(run, "u"), hd_dev(run, "target"), hd_dev(run, "weight"), NLL_LOW, NLL_HIGH,
-	        NLL_SCALE, run->shape->d[0], NULL);
+	        hd_dev(run, "mu"), hd_dev(run, "u"), hd_dev(run, "target"), hd_dev(run, "weight"),
+	        hd_dev(run, "label_sigma"), &loss, NLL_SCALE, run->shape->d[0], NULL);
 }
 
 /*
- * Softplus, two exponentials and the sums of sigma: 6 eps; difference over sigma: 1 eps of |mu| + |target| and
- * sigma's; its square twice that. Sums add 2N such terms. Sigma of a row of weight 0 that holds NaN is unspecified.
+ * Magnitudes of one element of a row with a weight, with root = sqrt(v) and factor = v^beta: the difference over root
+ * is off by 1 eps of |mu| + |target| and what root is off, its square by twice that.
+ */
+static void nll_magnitudes(hd_run *run, int64_t i, const hd_loss *loss)
+{
+	double w = hd_val(run, "weight")[i / 2], s = hd_want(run, "sigma")[i], *sums = hd_mag(run, "sums");
+	double label = hd_has(run, "label_sigma") ? hd_val(run, "label_sigma")[i / 2] : 0, root = hypot(s, label);
+	double mu = hd_val(run, "mu")[i], target = hd_val(run, "target")[i], sizes = fabs(mu) + fabs(target);
+	double z = fabs(mu - target) / root, dz = sizes / root, scale = (double)NLL_SCALE * w;
+	double factor = loss->kind == HD_LOSS_BETA_NLL ? pow(root, 2 * (double)loss->beta) : 1;
+	double logs = w * (fabs(log(root)) + 1), squares = w * (z * z + z * dz);
+	sums[1] += w / 2;
+	sums[2] += logs;
+	sums[3] += squares;
+	if (loss->kind == HD_LOSS_MSE) {
+		sums[0] += w * z * root * sizes;
+		hd_mag(run, "dmu")[i] = scale * sizes;
+		return;
+	}
+	sums[0] += factor * (logs + squares);
+	hd_mag(run, "dmu")[i] = scale * factor * (dz + 2 * z) / root;
+	hd_mag(run, "du")[i] = scale * factor * s / (root * root) * (1 + 2 * z * z + 2 * z * dz);
+}
+
+/*
+ * Softplus, two exponentials and the sums of sigma: 6 eps, and 2 more in root. du takes root's 8, as much for
+ * sigma/root, and the slope's. The factor of beta-nll adds 2 beta times root's and its own 2. Sums add 2N such terms.
+ * Sigma of a row of weight 0 that holds NaN is unspecified.
  */
 static void nll_reference(hd_run *run)
 {
+	hd_loss loss = nll_settings(run);
 	int64_t N = run->shape->d[0];
-	hd_buffer *sums = hd_find(run, "sums"), *sigma = hd_find(run, "sigma"), *dmu = hd_find(run, "dmu"),
-	          *du = hd_find(run, "du");
-	const double *mu = hd_val(run, "mu"), *target = hd_val(run, "target"), *w = hd_val(run, "weight");
-	double scale = (double)NLL_SCALE;
-	ref_gaussian_nll(sums->want, sigma->want, dmu->want, du->want, mu, hd_val(run, "u"), target, w, (double)NLL_LOW,
-	        (double)NLL_HIGH, scale, N);
+	hd_buffer *sigma = hd_find(run, "sigma");
+	const double *w = hd_val(run, "weight");
+	double factor_c = loss.kind == HD_LOSS_BETA_NLL ? 16 * (double)loss.beta + 2 : 0;
+	ref_gaussian_nll(hd_want(run, "sums"), sigma->want, hd_want(run, "dmu"), hd_want(run, "du"), hd_val(run, "mu"),
+	        hd_val(run, "u"), hd_val(run, "target"), w,
+	        hd_has(run, "label_sigma") ? hd_val(run, "label_sigma") : NULL, &loss, (double)NLL_SCALE, N);
 	for (int64_t i = 0; i < 2 * N; i++) {
-		double s = sigma->want[i], z = (mu[i] - target[i]) / s, dz = (fabs(mu[i]) + fabs(target[i])) / s;
-		sigma->magnitude[i] = s;
-		if (w[i / 2] == 0)
-			continue;
-		dmu->magnitude[i] = scale * w[i / 2] * (dz + 2 * fabs(z)) / s;
-		du->magnitude[i] = scale * w[i / 2] / s * (1 + 3 * z * z + 2 * fabs(z) * dz);
-		sums->magnitude[1] += w[i / 2] / 2;
-		sums->magnitude[2] += w[i / 2] * (fabs(log(s)) + 1);
-		sums->magnitude[3] += w[i / 2] * (z * z + fabs(z) * dz);
+		sigma->magnitude[i] = sigma->want[i];
+		if (w[i / 2] != 0)
+			nll_magnitudes(run, i, &loss);
 	}
-	sums->magnitude[0] = sums->magnitude[2] + sums->magnitude[3];
-	hd_bound(run, "sums", hd_sum_c(2 * N) + 6);
+	hd_bound(run, "sums", hd_sum_c(2 * N) + 8 + factor_c);
 	hd_bound(run, "sigma", 6);
-	hd_bound(run, "dmu", 6);
-	hd_bound(run, "du", 8);
+	hd_bound(run, "dmu", 8 + factor_c);
+	hd_bound(run, "du", 16 + factor_c);
 	for (int64_t i = 0; i < 2 * N; i++)
-		if (w[i / 2] == 0 && run->variant)
+		if (w[i / 2] == 0 && nll_rough(run))
 			sigma->bound[i] = INFINITY;
 }
 
-/* Sum of weighted losses by the definition alone; scratch-free. */
-static double loss(const double *mu, const double *u, const hd_run *run)
+/* v by the definition alone. */
+static double nll_variance(double u, double label, const hd_loss *loss)
 {
-	double sum = 0, range = (double)NLL_HIGH - (double)NLL_LOW;
+	double lo = (double)loss->lo, hi = (double)loss->hi, s = log(1 + exp(u));
+	double sigma =
+	        loss->bound == HD_BOUND_CLAMP ? fmin(fmax(s, lo), hi) : lo + (hi - lo) * (1 - exp(-s / (hi - lo)));
+	return sigma * sigma + label * label;
+}
+
+/* Sum of weighted losses by the definition alone; what beta-nll takes as constant comes from the run's own u. */
+static double weighted_loss(const double *mu, const double *u, const hd_run *run)
+{
+	double sum = 0;
+	hd_loss loss = nll_settings(run);
 	for (int64_t i = 0; i < 2 * run->shape->d[0]; i++) {
-		double s = (double)NLL_LOW + range * (1 - exp(-log(1 + exp(u[i])) / range));
-		sum += hd_val(run, "weight")[i / 2] * (log(s) + pow(hd_val(run, "target")[i] - mu[i], 2) / (2 * s * s));
+		double label = hd_has(run, "label_sigma") ? hd_val(run, "label_sigma")[i / 2] : 0;
+		double v = nll_variance(u[i], label, &loss), square = pow(hd_val(run, "target")[i] - mu[i], 2) / 2;
+		double held = nll_variance(hd_val(run, "u")[i], label, &loss), l = log(v) / 2 + square / v;
+		if (loss.kind == HD_LOSS_MSE)
+			l = square;
+		if (loss.kind == HD_LOSS_BETA_NLL)
+			l *= pow(held, (double)loss.beta);
+		sum += hd_val(run, "weight")[i / 2] * l;
 	}
 	return sum;
 }
 
 static void nll_f_of_mu(double *y, const double *mu, const hd_run *run)
 {
-	y[0] = loss(mu, hd_val(run, "u"), run);
+	y[0] = weighted_loss(mu, hd_val(run, "u"), run);
 }
 
 static void nll_f_of_u(double *y, const double *u, const hd_run *run)
 {
-	y[0] = loss(hd_val(run, "mu"), u, run);
+	y[0] = weighted_loss(hd_val(run, "mu"), u, run);
 }
 
 static hd_status nll_gradient(hd_run *run)
@@ -262,7 +350,7 @@ static hd_status nll_gradient(hd_run *run)
 	hd_status st = HD_OK;
 	const double g = (double)NLL_SCALE;
 	int64_t n = 2 * run->shape->d[0];
-	if (run->variant)
+	if (nll_rough(run))
 		return HD_OK;
 	HD_TRY(hd_check_gradient(run, "mu", nll_f_of_mu, hd_val(run, "mu"), n, hd_want(run, "dmu"), &g, 1));
 	HD_TRY(hd_check_gradient(run, "u", nll_f_of_u, hd_val(run, "u"), n, hd_want(run, "du"), &g, 1));
@@ -277,13 +365,14 @@ static double nll_flops(const hd_shape *s)
 
 static double nll_bytes(const hd_shape *s)
 {
-	return 4 * 13 * (double)s->d[0];
+	return 4 * 13 * (double)s->d[0]; /* without label_sigma */
 }
 
 static const hd_shape nll_shapes[] = {{{0}}, {{1}}, {{2}}, {{31}}, {{257}}};
 static const hd_shape nll_bench[] = {{{32}}, {{4096}}};
 const hd_case hd_case_gaussian_nll = {"gaussian_nll", "N", nll_shapes, HD_COUNT(nll_shapes), nll_bench,
-        HD_COUNT(nll_bench), 2, false, nll_make, nll_call, nll_reference, nll_gradient, nll_flops, nll_bytes};
+        HD_COUNT(nll_bench), NLL_VARIANTS, false, nll_make, nll_call, nll_reference, nll_gradient, nll_flops,
+        nll_bytes};
 
 /* ---- sum_squares; d: n ---- */
 
@@ -322,29 +411,35 @@ const hd_case hd_case_sum_squares = {"sum_squares", "n", squares_shapes, HD_COUN
         HD_COUNT(squares_bench), 1, false, squares_make, squares_call, squares_reference, NULL, squares_flops,
         squares_bytes};
 
-/* ---- adamw; d: n; variants: clip not reached, clipped, clip off, norm NaN, norm infinite ---- */
+/* ---- adamw; d: n; variants: clip not reached, clipped, clip off, norm NaN, norm infinite; then these with ema ---- */
 
-enum { ADAMW_BELOW, ADAMW_CLIPPED, ADAMW_OFF, ADAMW_NAN, ADAMW_INFINITE, ADAMW_VARIANTS };
+enum { ADAMW_BELOW, ADAMW_CLIPPED, ADAMW_OFF, ADAMW_NAN, ADAMW_INFINITE, ADAMW_NORMS };
+#define ADAMW_VARIANTS (2 * ADAMW_NORMS)
+#define ADAMW_HYPER ((int)(sizeof(hd_adamw_hyper) / sizeof(float)))
 
 static void adamw_make(hd_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	static const double norm2[] = {0.25, 400, 400, NAN, INFINITY};
-	static const double hyper[] = {0.01, 0.9, 0.999, 1e-8, 0.05, 1, 0.271, 0.002997};
+	static const double hyper[ADAMW_HYPER] = {0.01, 0.9, 0.999, 1e-8, 0.05, 1, 0.271, 0.002997, 0.95};
 	int64_t n = run->shape->d[0];
+	int norm = run->variant % ADAMW_NORMS;
 	hd_buffer *p = hd_output(run, "p", HD_F32, n), *m = hd_output(run, "m", HD_F32, n);
 	hd_buffer *v = hd_output(run, "v", HD_F32, n), *skipped = hd_output(run, "skipped", HD_I32, 1);
+	hd_buffer *ema = run->variant >= ADAMW_NORMS ? hd_output(run, "ema", HD_F32, n) : NULL;
 	for (int64_t i = 0; i < n; i++) {
 		hd_set(p, i, hd_random(run, -1, 1));
 		hd_set(m, i, hd_random(run, -0.1, 0.1));
 		hd_set(v, i, hd_random(run, 0.0001, 0.01));
+		if (ema)
+			hd_set(ema, i, hd_random(run, -1, 1));
 	}
 	hd_set(skipped, 0, 3);
 	hd_input(run, "g", HD_F32, n, -1, 1);
-	hd_set(hd_input(run, "norm2", HD_F32, 1, 0, 1), 0, norm2[run->variant]);
-	hd_buffer *h = hd_input(run, "hyper", HD_F32, 8, 0, 1);
-	for (int i = 0; i < 8; i++)
-		hd_set(h, i, i == 5 && run->variant == ADAMW_OFF ? 0 : hyper[i]);
+	hd_set(hd_input(run, "norm2", HD_F32, 1, 0, 1), 0, norm2[norm]);
+	hd_buffer *h = hd_input(run, "hyper", HD_F32, ADAMW_HYPER, 0, 1);
+	for (int i = 0; i < ADAMW_HYPER; i++)
+		hd_set(h, i, i == 5 && norm == ADAMW_OFF ? 0 : hyper[i]);
 	hd_input(run, "chunk_lr", HD_F32, n / HD_CHUNK, 0.5, 1);
 	hd_buffer *decay = hd_input(run, "chunk_decay", HD_F32, n / HD_CHUNK, 0, 1);
 	for (int64_t i = 0; i < n / HD_CHUNK; i++)
@@ -353,19 +448,20 @@ static void adamw_make(hd_run *run, const hd_ops *ops)
 
 static hd_status adamw_call(const hd_ops *ops, const hd_run *run)
 {
-	return ops->adamw(hd_dev(run, "p"), hd_dev(run, "m"), hd_dev(run, "v"), hd_dev(run, "skipped"),
-	        hd_dev(run, "g"), hd_dev(run, "norm2"), hd_dev(run, "hyper"), hd_dev(run, "chunk_lr"),
-	        hd_dev(run, "chunk_decay"), run->shape->d[0], NULL);
+	return ops->adamw(hd_dev(run, "p"), hd_dev(run, "m"), hd_dev(run, "v"), hd_dev(run, "ema"),
+	        hd_dev(run, "skipped"), hd_dev(run, "g"), hd_dev(run, "norm2"), hd_dev(run, "hyper"),
+	        hd_dev(run, "chunk_lr"), hd_dev(run, "chunk_decay"), run->shape->d[0], NULL);
 }
 
 /*
  * g' is off by 2 eps (root, sum, quotient, product), so m by 3 eps of its terms and v, with g' squared, by 6.
- * The step takes m's error whole, half of v's, and 6 more roundings; p adds two for the decay.
+ * The step takes m's error whole, half of v's, and 6 more roundings; p adds two for the decay. The average takes its
+ * share of p's error and 2 eps of its terms (1-d, product, sum).
  */
 static void adamw_reference(hd_run *run)
 {
 	hd_buffer *p = hd_find(run, "p"), *m = hd_find(run, "m"), *v = hd_find(run, "v"),
-	          *skipped = hd_find(run, "skipped");
+	          *skipped = hd_find(run, "skipped"), *ema = hd_has(run, "ema") ? hd_find(run, "ema") : NULL;
 	const double *h = hd_val(run, "hyper"), *g = hd_val(run, "g");
 	double norm2 = hd_val(run, "norm2")[0];
 	bool skip = !isfinite(norm2);
@@ -377,14 +473,21 @@ static void adamw_reference(hd_run *run)
 		m->want[i] = m->value[i];
 		v->want[i] = v->value[i];
 		p->bound[i] = m->bound[i] = v->bound[i] = 0;
+		if (ema) {
+			ema->want[i] = ema->value[i];
+			ema->bound[i] = 0;
+		}
 		if (skip)
 			continue;
-		ref_adamw(&p->want[i], &m->want[i], &v->want[i], g[i], norm2, h, lr, decay);
+		ref_adamw(&p->want[i], &m->want[i], &v->want[i], ema ? &ema->want[i] : NULL, g[i], norm2, h, lr, decay);
 		double old = fabs(h[1] * m->value[i]), added = fabs(m->want[i] - h[1] * m->value[i]);
 		double per_m = h[0] * lr / h[6] / (sqrt(v->want[i] / h[7]) + h[3]);
 		m->bound[i] = 3 * HD_EPS * (old + added);
 		v->bound[i] = 6 * HD_EPS * v->want[i];
 		p->bound[i] = per_m * (m->bound[i] + 9 * HD_EPS * fabs(m->want[i])) + 2 * HD_EPS * fabs(p->value[i]);
+		if (ema)
+			ema->bound[i] = (1 - h[8]) * p->bound[i] +
+			                2 * HD_EPS * (fabs(h[8] * ema->value[i]) + fabs((1 - h[8]) * p->want[i]));
 	}
 }
 
@@ -395,7 +498,7 @@ static double adamw_flops(const hd_shape *s)
 
 static double adamw_bytes(const hd_shape *s)
 {
-	return 28 * (double)s->d[0];
+	return 28 * (double)s->d[0]; /* without ema */
 }
 
 static const hd_shape adamw_shapes[] = {{{0}}, {{HD_CHUNK}}, {{3 * HD_CHUNK}}, {{17 * HD_CHUNK}}};

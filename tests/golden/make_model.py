@@ -12,10 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import safetensors_file
+from small_net import C, DEPTHS, H, W, WIDTHS, as_float32, first_values, smooth_bound
 
-DEPTHS, WIDTHS = (1, 1, 2, 1), (8, 16, 24, 32)
-N, C, H, W = 3, 3, 64, 32
-SIGMA_MIN, SIGMA_MAX = 0.01, 1.0
+N = 3
 LR, DECAY, CLIP, STEPS = 1e-3, 0.05, 1.0, 10
 
 
@@ -92,8 +91,7 @@ class Net(nn.Module):
 
 
 def nll(mu, u, target, weight):
-    span = SIGMA_MAX - SIGMA_MIN
-    sigma = SIGMA_MIN + span * (1 - torch.exp(-F.softplus(u) / span))
+    sigma = smooth_bound(u)
     rows = (torch.log(sigma) + (target - mu) ** 2 / (2 * sigma ** 2)).sum(1)
     return (weight * rows).sum() / weight.sum(), sigma
 
@@ -104,11 +102,10 @@ def main():
     net = Net()
     with torch.no_grad():
         for p in net.parameters():
-            # float32 values, so that both sides start from the same numbers; large enough that every part matters
-            p.copy_((0.5 * torch.randn_like(p) / max(1, p[0].numel()) ** 0.5 + (p.ndim == 1)).float().double())
+            p.copy_(first_values(p))
     names = [n for n, _ in net.named_parameters()]
-    x = torch.randn(N, C, H, W).float().double()
-    target = (torch.rand(N, 2) * 2 - 1).float().double()
+    x = as_float32(torch.randn(N, C, H, W))
+    target = as_float32(torch.rand(N, 2) * 2 - 1)
     weight = torch.tensor([1.0, 1.0, 0.5])
     out = {"x": x, "target": target, "weight": weight}
     out.update({"w." + n: p.detach().clone() for n, p in net.named_parameters()})

@@ -3,27 +3,46 @@
 
 #include "tests/ref/ref.h"
 
-void ref_gaussian_nll(double sums[4], double *sigma, double *dmu, double *du, const double *mu, const double *u,
-        const double *target, const double *weight, double lo, double hi, double scale, int64_t N)
+/* sigma from u, and d sigma/du. */
+static double bounded_sigma(double *slope, double u, const hd_loss *loss)
 {
-	double range = hi - lo;
+	double lo = (double)loss->lo, hi = (double)loss->hi, range = hi - lo;
+	double s = u > 0 ? u + log1p(exp(-u)) : log1p(exp(u));
+	*slope = 1 / (1 + exp(-u));
+	if (loss->bound == HD_BOUND_SMOOTH) {
+		*slope *= exp(-s / range);
+		return lo - range * expm1(-s / range);
+	}
+	if (s < lo || s > hi)
+		*slope = 0;
+	return s < lo ? lo : s > hi ? hi : s;
+}
+
+void ref_gaussian_nll(double sums[4], double *sigma, double *dmu, double *du, const double *mu, const double *u,
+        const double *target, const double *weight, const double *label_sigma, const hd_loss *loss, double scale,
+        int64_t N)
+{
 	sums[0] = sums[1] = sums[2] = sums[3] = 0;
 	for (int64_t i = 0; i < 2 * N; i++) {
-		double w = weight[i / 2];
-		double s = u[i] > 0 ? u[i] + log1p(exp(-u[i])) : log1p(exp(u[i]));
-		sigma[i] = lo - range * expm1(-s / range);
+		double w = weight[i / 2], slope, label = label_sigma ? label_sigma[i / 2] : 0;
+		sigma[i] = bounded_sigma(&slope, u[i], loss);
 		dmu[i] = du[i] = 0;
 		if (w == 0)
 			continue;
-		double r = target[i] - mu[i], s2 = sigma[i] * sigma[i];
-		double dsigma = exp(-s / range) / (1 + exp(-u[i]));
+		double r = target[i] - mu[i], v = sigma[i] * sigma[i] + label * label;
+		double factor = loss->kind == HD_LOSS_BETA_NLL ? pow(v, (double)loss->beta) : 1;
 		sums[1] += i % 2 ? w : 0;
-		sums[2] += w * log(sigma[i]);
-		sums[3] += w * r * r / (2 * s2);
-		dmu[i] = -scale * w * r / s2;
-		du[i] = scale * w * (1 / sigma[i] - r * r / (s2 * sigma[i])) * dsigma;
+		sums[2] += w * log(v) / 2;
+		sums[3] += w * r * r / (2 * v);
+		if (loss->kind == HD_LOSS_MSE) {
+			sums[0] += w * r * r / 2;
+			dmu[i] = -scale * w * r;
+			continue;
+		}
+		sums[0] += w * factor * (log(v) / 2 + r * r / (2 * v));
+		dmu[i] = -scale * w * factor * r / v;
+		du[i] = scale * w * factor * (sigma[i] / v - r * r * sigma[i] / (v * v)) * slope;
 	}
-	sums[0] = sums[2] + sums[3];
 }
 
 double ref_sum_squares(const double *g, int64_t n)
@@ -34,8 +53,8 @@ double ref_sum_squares(const double *g, int64_t n)
 	return sum;
 }
 
-void ref_adamw(
-        double *p, double *m, double *v, double g, double norm2, const double h[8], double chunk_lr, double chunk_decay)
+void ref_adamw(double *p, double *m, double *v, double *ema, double g, double norm2, const double h[9], double chunk_lr,
+        double chunk_decay)
 {
 	double lr = h[0] * chunk_lr, max_norm = h[5];
 	if (max_norm > 0)
@@ -44,4 +63,6 @@ void ref_adamw(
 	*m = h[1] * *m + (1 - h[1]) * g;
 	*v = h[2] * *v + (1 - h[2]) * g * g;
 	*p -= lr / h[6] * *m / (sqrt(*v / h[7]) + h[3]);
+	if (ema)
+		*ema = h[8] * *ema + (1 - h[8]) * *p;
 }

@@ -73,12 +73,22 @@ void ref_relu_dropout_fwd(double *y, const double *x, const uint32_t seed[2], ui
         uint32_t layer, double p, int64_t N, int64_t C);
 void ref_relu_dropout_bwd(double *dx, const double *dy, const double *y, double p, int64_t n);
 void ref_add(double *dst, const double *a, const double *b, int64_t n);
+/* running_mean, running_var (C): old values in, new ones out. */
+void ref_batchnorm_fwd(double *y, double *mean, double *rstd, double *running_mean, double *running_var,
+        const double *x, const double *gamma, const double *bias, const double *weight, double momentum, double eps,
+        int64_t N, int64_t C);
+void ref_batchnorm_bwd(double *dx, double *mx, double *dgamma, double *mg, double *dbias, double *mb,
+        const double *old_dgamma, const double *old_dbias, const double *dy, const double *x, const double *mean,
+        const double *rstd, const double *gamma, const double *weight, double beta, int64_t N, int64_t C);
+void ref_batchnorm_apply(double *y, double *m, const double *x, const double *running_mean, const double *running_var,
+        const double *gamma, const double *bias, double eps, int64_t N, int64_t C);
 void ref_gaussian_nll(double sums[4], double *sigma, double *dmu, double *du, const double *mu, const double *u,
-        const double *target, const double *weight, double lo, double hi, double scale, int64_t N);
+        const double *target, const double *weight, const double *label_sigma, const hd_loss *loss, double scale,
+        int64_t N);
 
 double ref_sum_squares(const double *g, int64_t n);
-/* One element of AdamW; h: lr, beta1, beta2, eps, weight_decay, max_norm, correction1, correction2. */
-void ref_adamw(double *p, double *m, double *v, double g, double norm2, const double h[8], double chunk_lr,
+/* One element of AdamW; h: hd_adamw_hyper in its order; ema may be NULL. */
+void ref_adamw(double *p, double *m, double *v, double *ema, double g, double norm2, const double h[9], double chunk_lr,
         double chunk_decay);
 
 #endif

@@ -3,10 +3,11 @@
  * Metrics of a set of predictions, in great-circle metres, each beside the answer "the training centre".
  * Pure functions.
  */
-#ifndef HD_TRAIN_METRICS_H
-#define HD_TRAIN_METRICS_H
+#ifndef HEIMDALL_METRICS_H
+#define HEIMDALL_METRICS_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -18,6 +19,9 @@ typedef struct hd_prediction {
 	double latitude_deg, longitude_deg; /* true */
 	double predicted_latitude_deg, predicted_longitude_deg;
 	double sigma_north_m, sigma_east_m;
+	double label_sigma_m; /* of the true position, per axis */
+	double error_north_m, error_east_m;
+	bool at_bound;         /* a sigma within 1 % of one of its bounds */
 	double error_m;        /* great-circle */
 	double centre_error_m; /* of the training centre */
 } hd_prediction;
@@ -34,14 +38,19 @@ typedef struct hd_prediction {
 	X(acc_100m, "", "share of errors below 100 m")                                                                 \
 	X(mean_sigma_m, "m", "mean predicted sigma per axis")                                                          \
 	X(calibration_error_m, "m", "|mean error - mean sigma|")                                                       \
+	X(expected_error_m, "m", "mean error that the sigmas promise")                                                 \
+	X(expected_minus_observed_m, "m", "that less the mean error")                                                  \
+	X(z_variance, "", "of error/sigma per axis; 1: calibrated")                                                    \
+	X(sigma_at_bound, "", "share with a sigma at a bound")                                                         \
 	X(centre_mae_m, "m", "mean error of the training centre")                                                      \
 	X(centre_median_m, "m", "median error of the training centre")
 
 typedef struct hd_metrics {
 	size_t samples;
-	double loss;     /* mean weighted NLL */
-	double log_term; /* its two parts */
-	double mse_term;
+	double loss;     /* mean of what is trained on: the NLL, unless --loss says otherwise */
+	double nll;      /* mean Gaussian NLL, sum of its two terms */
+	double log_term; /* mean of log sigma over both axes */
+	double mse_term; /* mean of error^2 / (2 sigma^2) over both axes */
 #define X(name, unit, text) double name;
 	HD_METRICS(X)
 #undef X
@@ -49,6 +58,13 @@ typedef struct hd_metrics {
 
 /* From predictions with error_m and centre_error_m filled in; loss terms are left alone. */
 hd_status hd_metrics_compute(hd_metrics *out, const hd_prediction *predictions, size_t n);
+
+/*
+ * Mean length of a Gaussian error with these deviations along two axes, sqrt(2/pi) * larger * E(1 -
+ * (smaller/larger)^2), E the complete elliptic integral of the second kind (of the parameter m = k^2); its unit is
+ * theirs.
+ */
+double hd_expected_radius(double sigma_a, double sigma_b);
 
 /* A table of at most 80 columns. */
 void hd_metrics_print(FILE *to, const hd_metrics *metrics);
