@@ -13,6 +13,7 @@ MAKEFLAGS += --no-builtin-rules
 
 BUILD ?= build
 CC := gcc
+CXX := g++
 AR := gcc-ar
 PREFIX ?= /usr/local
 SANITIZE ?=
@@ -75,15 +76,34 @@ march_v3 := -march=x86-64-v3
 march_v4 := -march=x86-64-v4 -mprefer-vector-width=512
 march_base :=
 
+# ---- CUDA ----
+# The GPU's back end is a library that the program opens where it stands; nothing links to it. CUDA_ARCHS="80" builds for
+# those compute capabilities alone; the last one goes in as PTX too, for devices that are newer.
+CUDA_HOME ?= /usr/local/cuda
+NVCC := $(wildcard $(CUDA_HOME)/bin/nvcc)
+ifneq ($(NVCC),)
+CUDA_LIB := $(BUILD)/libheimdall_cuda.so
+CUDA_ARCHS ?= $(filter 80 86 89 90 100 120,$(patsubst compute_%,%,$(shell $(NVCC) --list-gpu-arch)))
+CUDA_LAST := $(lastword $(CUDA_ARCHS))
+endif
+NVCC_FLAGS := -std=c++17 -O3 -lineinfo --threads 2 \
+              -Xcompiler -fPIC,-fvisibility=hidden,-fno-exceptions,-Wall,-Wextra,-Werror \
+              $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
+              -gencode arch=compute_$(CUDA_LAST),code=compute_$(CUDA_LAST)
+CUDA_CFLAGS := $(filter-out $(SANITIZE),$(CFLAGS)) -fvisibility=hidden -isystem $(CUDA_HOME)/include \
+               -DHD_CUDA_ARCHS='"$(strip $(CUDA_ARCHS))"'
+CUDA_OBJ := $(patsubst %,$(BUILD)/obj/%.o,$(wildcard kernels/cuda/*.cu kernels/cuda/*.c))
+
 # ---- sources ----
 HOST_SRC := $(filter-out host/cli/main.c,$(wildcard host/*/*.c))
 TIER_SRC := $(filter-out kernels/cpu/backend.c kernels/cpu/fft.c,$(wildcard kernels/cpu/*.c))
-LIB_OBJ := $(HOST_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/kernels/cpu/backend.o $(BUILD)/obj/kernels/cpu/fft.o \
-           $(foreach t,$(TIERS),$(TIER_SRC:%.c=$(BUILD)/obj/%.$(t).o))
+LIB_OBJ := $(HOST_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/kernels/backend.o $(BUILD)/obj/kernels/cpu/backend.o \
+           $(BUILD)/obj/kernels/cpu/fft.o $(foreach t,$(TIERS),$(TIER_SRC:%.c=$(BUILD)/obj/%.$(t).o))
 TEST_SRC := $(wildcard tests/test_*.c)
 TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 CASE_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/ref/*.c tests/cases/*.c))
-HEADERS := $(wildcard include/heimdall/*.h host/*/*.h kernels/*.h kernels/cpu/*.h tests/ref/*.h tests/cases/*.h bench/*.h)
+HEADERS := $(wildcard include/heimdall/*.h host/*/*.h kernels/*.h kernels/cpu/*.h kernels/cuda/plugin.h tests/ref/*.h \
+           tests/cases/*.h bench/*.h)
 
 LIB := $(BUILD)/libheimdall.a
 BIN := $(BUILD)/heimdall
@@ -91,7 +111,10 @@ BIN := $(BUILD)/heimdall
 .PHONY: all deps deps-test deps-check deps-lint quickstart field test check bench lint format asan install clean help headers FORCE
 
 all: deps
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(CUDA_LIB)
+ifeq ($(NVCC),)
+	@echo 'no nvcc in $(CUDA_HOME)/bin: built for the CPU alone; CUDA_HOME=... names another toolkit'
+endif
 
 deps: ## install what the build needs
 	$(call install_packages,$(DEPS_BUILD))
@@ -139,6 +162,27 @@ $(BIN): $(BUILD)/obj/host/cli/main.o $(LIB)
 	@echo '  LD $@'
 	@$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
 
+CUDA_FLAGS_TEXT := $(NVCC) $(CPPFLAGS) $(NVCC_FLAGS) $(CUDA_CFLAGS)
+$(BUILD)/cuda_flags: FORCE
+	@mkdir -p $(BUILD); echo '$(subst ','\'',$(CUDA_FLAGS_TEXT))' | cmp -s - $@ || echo '$(subst ','\'',$(CUDA_FLAGS_TEXT))' > $@
+
+$(BUILD)/obj/kernels/cuda/%.cu.o: kernels/cuda/%.cu $(BUILD)/cuda_flags
+	@mkdir -p $(@D)
+	@echo '  NVCC $<'
+	@$(NVCC) $(CPPFLAGS) $(NVCC_FLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/obj/kernels/cuda/%.c.o: kernels/cuda/%.c $(BUILD)/cuda_flags
+	@mkdir -p $(@D)
+	@echo '  CC $<'
+	@$(CC) $(CPPFLAGS) $(CUDA_CFLAGS) -MMD -MP -c $< -o $@
+
+# One symbol comes out; runtimes of CUDA and C++ are inside; nothing is left for the program to supply.
+$(BUILD)/libheimdall_cuda.so: $(CUDA_OBJ)
+	@echo '  LD $@'
+	@$(CXX) -shared $^ -L$(CUDA_HOME)/lib64 -L$(CUDA_HOME)/lib -lcudart_static -ldl -lrt -lpthread \
+	  -static-libstdc++ -static-libgcc -Wl,-z,defs -Wl,--exclude-libs,ALL \
+	  -Wl,-rpath,$(CUDA_HOME)/lib64:$(CUDA_HOME)/lib -o $@
+
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(CASE_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	@echo '  LD $@'
@@ -180,15 +224,16 @@ $(BUILD)/headers/%.ok: % $(BUILD)/flags
 	@mkdir -p $(@D)
 	@$(CC) $(CPPFLAGS) $(CFLAGS) -x c -fsyntax-only -include $< /dev/null && touch $@
 
-C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
+C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h' '*.cu' '*.cuh')
 SH_FILES = $(shell git ls-files --cached --others --exclude-standard '*.sh') .ci/run
 lint: deps-lint ## clang-format, clang-tidy, cppcheck, shellcheck
 	clang-format --dry-run -Werror $(C_FILES)
 	shellcheck $(SH_FILES)
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
 	  --suppress=missingIncludeSystem --suppress=unknownMacro -j$(JOBS) -Iinclude -I. -DHD_TIER=v3 host kernels bench
-	printf '%s\n' $(filter-out tests/%,$(filter %.c,$(C_FILES))) | \
-	  xargs -P$(JOBS) -I{} clang-tidy --quiet {} -- $(CPPFLAGS) -std=gnu17 -fopenmp -DHD_TIER=v3 -march=x86-64-v3 2>&1 | \
+	printf '%s\n' $(filter-out tests/% $(if $(NVCC),,kernels/cuda/%),$(filter %.c,$(C_FILES))) | \
+	  xargs -P$(JOBS) -I{} clang-tidy --quiet {} -- $(CPPFLAGS) -isystem $(CUDA_HOME)/include \
+	    -std=gnu17 -fopenmp -DHD_TIER=v3 -march=x86-64-v3 2>&1 | \
 	  { grep -v -E 'warnings? generated|^Suppressed|^Use -header-filter' || true; } | tee $(BUILD)/clang-tidy.log
 	@! grep -q -E 'warning:|error:' $(BUILD)/clang-tidy.log
 	@echo "lint: clean"
@@ -198,6 +243,7 @@ format: deps-lint ## rewrite the sources in house format
 
 install: all ## install the program under PREFIX (default /usr/local)
 	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/heimdall
+	$(if $(CUDA_LIB),install -D -m 755 $(CUDA_LIB) $(DESTDIR)$(PREFIX)/lib/heimdall/$(notdir $(CUDA_LIB)))
 	install -D -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib/libheimdall.a
 	install -d $(DESTDIR)$(PREFIX)/include/heimdall
 	install -m 644 include/heimdall/*.h include/heimdall/*.def $(DESTDIR)$(PREFIX)/include/heimdall/

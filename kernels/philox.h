@@ -8,13 +8,15 @@
 
 #include <stdint.h>
 
+#include "kernels/device.h"
+
 #define HD_PHILOX_M0 0xD2511F53u
 #define HD_PHILOX_M1 0xCD9E8D57u
 #define HD_PHILOX_W0 0x9E3779B9u
 #define HD_PHILOX_W1 0xBB67AE85u
 #define HD_PHILOX_ROUNDS 10
 
-static inline void hd_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2])
+HD_DEVICE static inline void hd_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2])
 {
 	uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
 	uint32_t k0 = key[0], k1 = key[1];

@@ -329,6 +329,7 @@ static hd_status read_metadata(hd_checkpoint *c)
 	HD_TRY(read_state(&c->state, state));
 	HD_TRY(load_json(&runtime, &c->file, meta_keys[META_RUNTIME]));
 	c->threads = (int)json_integer_value(json_object_get(runtime, "threads"));
+	HD_TRY(hd_strdup(&c->backend, json_string_value(json_object_get(runtime, "backend"))));
 	HD_TRY(hd_strdup(&c->tier, json_string_value(json_object_get(runtime, "tier"))));
 done:
 	json_decref(runtime);
@@ -354,6 +355,7 @@ void hd_checkpoint_close(hd_checkpoint *checkpoint)
 	if (!checkpoint)
 		return;
 	free(checkpoint->tier);
+	free(checkpoint->backend);
 	hd_train_state_free(&checkpoint->state);
 	hd_data_card_free(&checkpoint->card);
 	hd_settings_free(&checkpoint->settings);

@@ -70,7 +70,8 @@ static void print_dry_run(const hd_trainer *t, double step_s, size_t parameter_b
 	double forward_s = step_s / 3; /* backward is two thirds of a step */
 	double hours = (step_s * (double)steps + forward_s * (double)val_steps) * (double)s->epochs / 3600;
 	hd_catalog_print(stdout, &d->catalog, &d->samples, true);
-	printf("back end    %s, tier %s, %d threads\n", t->backend->name, t->backend->tier, t->backend->threads);
+	printf("back end    %s, %s, %d threads (%s)\n", t->backend->name, t->backend->tier, t->backend->threads,
+	        t->backend->reason);
 	printf("model       ConvNeXt %s, %.2f M parameters\n", s->backbone_size, parameters / 1e6);
 	printf("memory      %.1f MB parameters and moments, %.1f MB activations, %.1f MB features\n",
 	        (double)parameter_bytes / 1e6, (double)activation_bytes / 1e6, features / 1e6);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The start of training: settings of a checkpoint, back end, data, model, weights. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,22 +99,24 @@ done:
 	return st;
 }
 
+/* Another back end or tier rounds differently; the recorded one is taken where it is there and no other was asked for.
+ */
 static hd_status open_backend(hd_trainer *t, const hd_checkpoint *from)
 {
-	hd_status st = hd_backend_open(&t->backend, t->settings->accelerator, (int)t->settings->threads);
-	if (st == HD_OK && t->settings->resume_training && from->tier && strcmp(from->tier, t->backend->tier) != 0) {
-		/* the recorded tier gives the same bits, where this processor has it */
-		hd_backend *same;
-		if (hd_backend_open_cpu(&same, from->tier, (int)t->settings->threads) == HD_OK) {
-			hd_backend_close(t->backend);
-			t->backend = same;
-		} else {
-			hd_warn("the checkpoint was made with instruction tier %s, this processor runs %s: results "
-			        "will differ in "
-			        "the last bits",
-			        from->tier, t->backend->tier);
-		}
+	const hd_settings *s = t->settings;
+	bool resumed = s->resume_training && from->tier, chosen = s->given[HD_SET_accelerator];
+	hd_backend *same;
+	if (resumed && !chosen && !strcmp(from->backend, "cpu") &&
+	        hd_backend_open_cpu(&same, from->tier, (int)s->threads) == HD_OK) {
+		snprintf(same->reason, sizeof same->reason, "CPU: as the run that is resumed");
+		t->backend = same;
+		return HD_OK;
 	}
+	hd_status st = hd_backend_open(&t->backend, s->accelerator, (int)s->threads);
+	if (st == HD_OK && resumed &&
+	        (strcmp(from->backend, t->backend->name) != 0 || strcmp(from->tier, t->backend->tier) != 0))
+		hd_warn("the checkpoint was made on %s, %s; this is %s, %s: results will differ in the last bits",
+		        from->backend, from->tier, t->backend->name, t->backend->tier);
 	return st;
 }
 

@@ -278,7 +278,8 @@ static void print_start(const hd_trainer *t)
 {
 	const hd_data_card *c = &t->dataset.card;
 	const hd_settings *s = t->settings;
-	hd_message("%s back end, tier %s, %d threads", t->backend->name, t->backend->tier, t->backend->threads);
+	hd_message("%s back end, %s, %d threads (%s)", t->backend->name, t->backend->tier, t->backend->threads,
+	        t->backend->reason);
 	hd_message("ConvNeXt %s", s->backbone_size);
 	hd_model_freeze(t->model, s->freeze_backbone && t->state.epoch < s->unfreeze_epoch);
 	hd_model_summary_print(stderr, t->model);

@@ -103,16 +103,25 @@ struct hd_backend {
 	hd_status (*fill)(hd_backend *self, void *dst, int byte, size_t bytes, hd_stream *stream);
 	hd_status (*sync)(hd_backend *self, hd_stream *stream);
 	void (*close)(hd_backend *self);
+	char reason[512]; /* why hd_backend_open took this one, one line */
 };
 
 /*
- * Opens a back end. accelerator: "cpu", "gpu" or "auto". threads: 0 takes the cores this process may
- * use. The CPU tier is the best this processor has, not above HEIMDALL_CPU_TIER (v2, v3, v4) where that
- * is set. HD_E_USAGE for an unknown name, HD_E_UNSUPPORTED for a device that is not there.
+ * Opens a back end. accelerator: "cpu", "gpu" or "auto", which takes a GPU that answers and else the CPU, with the
+ * reason in the back end's `reason`. threads: 0 takes the cores this process may use.
+ *
+ * The GPU back end is libheimdall_cuda.so, opened at run time: the file that HEIMDALL_CUDA_LIBRARY names where that is
+ * set, else beside the program or in ../lib/heimdall from there. The device is the first of CUDA_VISIBLE_DEVICES.
+ *
+ * HD_E_USAGE for an unknown name; HD_E_UNSUPPORTED for "gpu" where no device answers, with the versions of driver and
+ * toolkit and what is missing.
  */
 hd_status hd_backend_open(hd_backend **out, const char *accelerator, int threads);
 
-/* The CPU back end at a named tier ("base", "v2", "v3", "v4"); HD_E_UNSUPPORTED where this processor lacks it. */
+/*
+ * The CPU back end at a named tier ("base", "v2", "v3", "v4"); HD_E_UNSUPPORTED where this processor lacks it. tier
+ * NULL: the best this processor has, not above HEIMDALL_CPU_TIER where that is set (HD_E_USAGE where it names none).
+ */
 hd_status hd_backend_open_cpu(hd_backend **out, const char *tier, int threads);
 
 void hd_backend_close(hd_backend *backend); /* NULL-safe */

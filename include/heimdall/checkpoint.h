@@ -61,7 +61,9 @@ typedef struct hd_checkpoint {
 	hd_settings settings; /* as resolved in the run that wrote it */
 	hd_data_card card;
 	hd_train_state state;
-	int threads; /* of the run that wrote it */
+	/* of the run that wrote it */
+	int threads;
+	char *backend;
 	char *tier;
 } hd_checkpoint;
 

@@ -42,25 +42,6 @@ static int supported_tiers(void)
 	return TIER_COUNT;
 }
 
-size_t hd_dtype_bytes(hd_dtype dtype)
-{
-	switch (dtype) {
-	case HD_F64:
-		return 8;
-	case HD_F32:
-	case HD_I32:
-		return 4;
-	case HD_F16:
-	case HD_BF16:
-	case HD_I16:
-		return 2;
-	case HD_I8:
-	case HD_U8:
-		return 1;
-	}
-	return 0;
-}
-
 static hd_status cpu_alloc(hd_backend *self, void **out, size_t bytes)
 {
 	(void)self;
@@ -131,42 +112,31 @@ static hd_status open_tier(hd_backend **out, const tier *t, int threads)
 	return HD_OK;
 }
 
+/* Index of a tier's name in this build, TIER_COUNT where it has none. */
+static int find_tier(const char *name)
+{
+	int i = 0;
+	while (i < TIER_COUNT && strcmp(tiers[i].name, name) != 0)
+		i++;
+	return i;
+}
+
 hd_status hd_backend_open_cpu(hd_backend **out, const char *tier_name, int threads)
 {
 	*out = NULL;
-	for (int i = 0; i < TIER_COUNT; i++) {
-		if (strcmp(tiers[i].name, tier_name) != 0)
-			continue;
-		if (i >= supported_tiers())
-			return hd_fail(HD_E_UNSUPPORTED, "this processor has no instruction tier %s", tier_name);
-		return open_tier(out, &tiers[i], threads);
-	}
-	return hd_fail(HD_E_UNSUPPORTED, "no instruction tier '%s' in this build", tier_name);
-}
-
-hd_status hd_backend_open(hd_backend **out, const char *accelerator, int threads)
-{
-	*out = NULL;
-	if (!strcmp(accelerator, "gpu"))
-		return hd_fail(
-		        HD_E_UNSUPPORTED, "--accelerator gpu: this build has no CUDA back end; use --accelerator cpu");
-	if (strcmp(accelerator, "cpu") != 0 && strcmp(accelerator, "auto") != 0)
-		return hd_fail(HD_E_USAGE, "--accelerator: '%s' is none of cpu, gpu, auto", accelerator);
+	int supported = supported_tiers(), wanted = supported - 1;
 	const char *mask = getenv("HEIMDALL_CPU_TIER");
-	int best = supported_tiers() - 1;
-	if (mask && *mask) {
-		int wanted = 0;
-		while (wanted < TIER_COUNT && strcmp(tiers[wanted].name, mask) != 0)
-			wanted++;
+	if (tier_name) {
+		wanted = find_tier(tier_name);
 		if (wanted == TIER_COUNT)
+			return hd_fail(HD_E_UNSUPPORTED, "no instruction tier '%s' in this build", tier_name);
+		if (wanted >= supported)
+			return hd_fail(HD_E_UNSUPPORTED, "this processor has no instruction tier %s", tier_name);
+	} else if (mask && *mask) {
+		int highest = find_tier(mask);
+		if (highest == TIER_COUNT)
 			return hd_fail(HD_E_USAGE, "HEIMDALL_CPU_TIER: no instruction tier '%s' in this build", mask);
-		best = wanted < best ? wanted : best;
+		wanted = highest < wanted ? highest : wanted;
 	}
-	return open_tier(out, &tiers[best], threads);
-}
-
-void hd_backend_close(hd_backend *backend)
-{
-	if (backend)
-		backend->close(backend);
+	return open_tier(out, &tiers[wanted], threads);
 }

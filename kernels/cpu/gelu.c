@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Exact GELU (Hendrycks and Gimpel 2016): x * Phi(x). With z = |x|, the upper tail of the normal distribution
- * is Q(z) = exp(-z^2/2) * poly(t), t = 1/(1 + 0.36 z): the form of Abramowitz and Stegun 7.1.26 with nine
- * terms fitted here to erfcx(z/sqrt 2)/2 on 0..40 by reweighted least squares; relative error 4e-7 in float.
- */
+/* Exact GELU (Hendrycks and Gimpel 2016): x * Phi(x); kernels/gelu.h has the normal distribution. */
 #include <math.h>
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/gelu.h"
 
 #define LOG2E 1.44269504f
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW (-2.12194440e-4f)
 #define EXP_SMALLEST (-87.0f)
-#define INV_SQRT_2PI 0.398942280f
 
 /*
  * exp(x + rest) for -88 < x <= 0 and tiny rest, 0 below EXP_SMALLEST; 0x1.8p23 rounds to an integer; the
@@ -57,32 +53,11 @@ static inline float bell(float z)
 	return exp_negative(-0.5f * square, -0.5f * lost);
 }
 
-/* Q(z) for z >= 0 given e = exp(-z^2/2). */
-static inline float upper_tail(float z, float e)
-{
-	float t = 1.0f / (1.0f + 0.36f * z);
-	float p = -0.0302452052f;
-	p = p * t + 0.139537133f;
-	p = p * t - 0.223648807f;
-	p = p * t + 0.107414361f;
-	p = p * t - 0.000410425805f;
-	p = p * t + 0.0960448664f;
-	p = p * t + 0.12400843f;
-	p = p * t + 0.143682f;
-	p = p * t + 0.143617661f;
-	return p * t * e;
-}
-
-/*
- * Beyond |x| = 13.2 the tail is below float's smallest normal number; z is held there, in the products too,
- * so that infinities do not meet a zero.
- */
-#define FARTHEST 13.2f
-
+/* |x|, held where the tail has vanished; NaN stays NaN. */
 static inline float held(float x)
 {
 	float z = fabsf(x);
-	return z > FARTHEST ? FARTHEST : z;
+	return z > HD_GELU_FARTHEST ? HD_GELU_FARTHEST : z;
 }
 
 hd_status HD_CPU(gelu_fwd)(void *y, const void *x, hd_dtype dt, int64_t n, hd_stream *stream)
@@ -94,7 +69,7 @@ hd_status HD_CPU(gelu_fwd)(void *y, const void *x, hd_dtype dt, int64_t n, hd_st
 #pragma omp parallel for simd schedule(static) if (parallel : n > HD_PARALLEL_MIN)
 	for (int64_t i = 0; i < n; i++) {
 		float v = in[i], z = held(v);
-		float tail = z * upper_tail(z, bell(z));
+		float tail = z * hd_gelu_tail(z, bell(z));
 		out[i] = v > 0 ? v - tail : -tail;
 	}
 	return HD_OK;
@@ -111,8 +86,8 @@ hd_status HD_CPU(gelu_bwd)(void *dx, const void *dy, const void *x, hd_dtype dt,
 	for (int64_t i = 0; i < n; i++) {
 		float v = in[i], z = held(v);
 		float e = bell(z);
-		float q = upper_tail(z, e);
-		float slope = z * INV_SQRT_2PI * e;
+		float q = hd_gelu_tail(z, e);
+		float slope = z * HD_GELU_INV_SQRT_2PI * e;
 		out[i] = g[i] * (v > 0 ? 1.0f - q + slope : q - slope);
 	}
 	return HD_OK;
