@@ -97,7 +97,7 @@ CUDA_OBJ := $(patsubst %,$(BUILD)/obj/%.o,$(wildcard kernels/cuda/*.cu kernels/c
 # ---- sources ----
 HOST_SRC := $(filter-out host/cli/main.c,$(wildcard host/*/*.c))
 TIER_SRC := $(filter-out kernels/cpu/backend.c kernels/cpu/fft.c,$(wildcard kernels/cpu/*.c))
-LIB_OBJ := $(HOST_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/kernels/backend.o $(BUILD)/obj/kernels/cpu/backend.o \
+LIB_OBJ := $(HOST_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/kernels/backend.o $(BUILD)/obj/kernels/dtype.o $(BUILD)/obj/kernels/cpu/backend.o \
            $(BUILD)/obj/kernels/cpu/fft.o $(foreach t,$(TIERS),$(TIER_SRC:%.c=$(BUILD)/obj/%.$(t).o))
 TEST_SRC := $(wildcard tests/test_*.c)
 TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)

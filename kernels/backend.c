@@ -14,25 +14,6 @@
 #define DEVICE 0 /* CUDA_VISIBLE_DEVICES says which one that is */
 #define REASON_BYTES (sizeof((hd_backend *)0)->reason)
 
-size_t hd_dtype_bytes(hd_dtype dtype)
-{
-	switch (dtype) {
-	case HD_F64:
-		return 8;
-	case HD_F32:
-	case HD_I32:
-		return 4;
-	case HD_F16:
-	case HD_BF16:
-	case HD_I16:
-		return 2;
-	case HD_I8:
-	case HD_U8:
-		return 1;
-	}
-	return 0;
-}
-
 /* The library's path: false where there is none, with the reason in why. */
 static bool find_library(char path[PATH_MAX], char *why, size_t bytes)
 {

@@ -7,6 +7,7 @@ BUILD=${BUILD:-build}
 export BUILD
 
 tests/planted.sh
+tests/large.sh
 
 tests/open_in_timm.sh
 

@@ -244,6 +244,16 @@ Test(program, overfits_two_batches, .timeout = 300)
 	remove_data();
 }
 
+Test(program, batch_size_auto, .timeout = 120)
+{
+	make_data();
+	cr_assert_eq(heimdall("train --dry_run --data_dir $D/data --sample_rate 48000 --n_fft 512 --hop_length 128 "
+	                      "--backbone_size atto --batch_size auto"),
+	        0, "%s", text);
+	expect_text("batch_size auto: 16, of at most"); /* a power of two, not above 30 samples */
+	remove_data();
+}
+
 Test(program, suggests_a_learning_rate, .timeout = 300)
 {
 	make_data();
@@ -310,8 +320,10 @@ Test(program, exit_codes)
 	cr_assert_eq(heimdall("train --data_dir $D/data --head_widths 128,x"), 2, "%s", text);
 	cr_assert_eq(heimdall("train --data_dir $D/nowhere"), 3);
 	expect_text("no such catalogue");
-	cr_assert_eq(heimdall("train --data_dir $D/data --accelerator gpu --sample_rate 48000"), 1);
-	expect_text("no CUDA back end");
+	cr_assert_eq(shell("HEIMDALL_CUDA_LIBRARY=$D/none \"$H\" train --data_dir $D/data --accelerator gpu "
+	                   "--sample_rate 48000"),
+	        1);
+	expect_text("/none is not there");
 	cr_assert_eq(heimdall("train --data_dir $D/data"), 3); /* recorded at 48 kHz, not at the default rate */
 	expect_text("recorded at 48000 Hz");
 	cr_assert_eq(heimdall("eval --checkpoint $D/data/manifest.csv --data_dir $D/data"), 3);

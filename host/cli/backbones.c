@@ -12,6 +12,8 @@ hd_status hd_cli_list_backbones(const hd_settings *s)
 	hd_status st;
 	int count;
 	hd_backend *backend = NULL;
+	if (!s->batch_size)
+		return hd_fail(HD_E_USAGE, "list_backbones: give --batch_size a number");
 	const hd_feature_config features = hd_feature_config_from(s);
 	/* any bounds of sigma do: they cost nothing */
 	const hd_data_card card = {.channels = CHANNELS,

@@ -7,6 +7,7 @@
 #include "host/cli/cli.h"
 #include "host/cli/result.h"
 #include "host/common/memory.h"
+#include "host/train/batch_size.h"
 #include "host/train/evaluate.h"
 
 hd_status hd_cli_eval(const hd_settings *given, const char **files, int file_count)
@@ -38,6 +39,7 @@ hd_status hd_cli_eval(const hd_settings *given, const char **files, int file_cou
 		st = hd_fail(HD_E_DATA, "%s: no sample in split '%s'", settings.data_dir, given->split);
 		goto done;
 	}
+	HD_TRY(hd_batch_size_resolve(&settings, &checkpoint.card, backend, count, true));
 	HD_TRY(hd_checkpoint_model(
 	        &model, &checkpoint, backend, (int)settings.batch_size, hd_dataset_has_label_sigma(&dataset)));
 	HD_TRY(hd_batcher_open(&batcher, model, backend, &dataset, NULL));

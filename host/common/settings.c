@@ -178,6 +178,8 @@ static hd_status bad_range(const hd_setting *row, const char *value, const char 
 static hd_status set_int(hd_settings *s, const hd_setting *row, const char *value, const char *origin)
 {
 	char *end;
+	if (!strcmp(row->key, "batch_size") && !strcmp(value, "auto"))
+		value = "0";
 	errno = 0;
 	long long number = strtoll(value, &end, 10);
 	if (end == value || *end || errno == EINVAL)
@@ -341,6 +343,17 @@ hd_status hd_settings_check(hd_settings *s)
 
 /* ---- environment and flags ---- */
 
+/* Variables that the back ends read: of the machine, not of a run. */
+static bool of_backend(const char *name)
+{
+	static const char *const names[] = {
+	        "HEIMDALL_ARENA", "HEIMDALL_CPU_TIER", "HEIMDALL_CUDA_LIBRARY", "HEIMDALL_TUNING"};
+	bool found = false;
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		found = found || !strcmp(name, names[i]);
+	return found;
+}
+
 hd_status hd_settings_read_environment(hd_settings *settings)
 {
 	size_t prefix = strlen(ENVIRONMENT_PREFIX);
@@ -350,7 +363,7 @@ hd_status hd_settings_read_environment(hd_settings *settings)
 		if (strncmp(*entry, ENVIRONMENT_PREFIX, prefix) != 0 || length >= sizeof name)
 			continue;
 		snprintf(name, sizeof name, "%.*s", (int)length, *entry);
-		if (!strcmp(name, "HEIMDALL_CPU_TIER"))
+		if (of_backend(name))
 			continue;
 		for (size_t i = 0; i <= length - prefix; i++) {
 			char c = name[prefix + i];

@@ -57,6 +57,9 @@ typedef struct hd_head {
 /* A buffer of the plan: where its pointer goes once memory is there. */
 typedef struct hd_buffer {
 	float **where;
+	const char *name; /* the expression that says where */
+	int stage;        /* -1: of none */
+	void *own;        /* its memory, where every buffer has its own (HEIMDALL_ARENA=off) */
 	size_t bytes;
 	size_t offset;
 } hd_buffer;
@@ -100,10 +103,17 @@ struct hd_model {
 hd_status hd_model_build_parameters(hd_model *model);
 /* Blocks of all stages together. */
 int hd_model_block_count(const hd_model *model);
+/* Nothing runs back through the backbone: its maps share their memory. */
+bool hd_model_keeps_no_maps(const hd_model *model);
 /* Lays out all buffers; model->plan_bytes is the size of the one allocation. */
 hd_status hd_model_build_plan(hd_model *model);
-/* Gives every buffer its place in model->memory. */
-void hd_model_place_buffers(hd_model *model);
+/*
+ * Allocates the plan as one arena and gives every buffer its place; with HEIMDALL_ARENA=off in the environment every
+ * buffer gets its own allocation, so that a tool sees where one is overrun. HD_E_MEMORY says what is wanted, what is
+ * free, which buffer is the largest and which batch would fit.
+ */
+hd_status hd_model_allocate(hd_model *model);
+void hd_model_release(hd_model *model);
 
 /* Drop path's factors of a block's branch, (N); NULL outside training and without drop path. */
 static inline const float *hd_model_path(const hd_model *model, const hd_block *block)

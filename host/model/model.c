@@ -102,9 +102,7 @@ hd_status hd_model_create(hd_model **out, hd_backend *backend, const hd_model_co
 	*out = NULL;
 	HD_TRY(hd_alloc(&model, 1, sizeof *model));
 	HD_TRY(outline(model, backend, config));
-	HD_TRY(backend->alloc(backend, &model->memory, model->plan_bytes));
-	hd_model_place_buffers(model);
-	HD_TRY(backend->fill(backend, model->memory, 0, model->parameter_bytes, model->stream));
+	HD_TRY(hd_model_allocate(model));
 	HD_TRY(upload_chunks(model));
 	HD_TRY(upload_paths(model));
 	*out = model;
@@ -118,8 +116,7 @@ void hd_model_free(hd_model *model)
 {
 	if (!model)
 		return;
-	if (model->memory)
-		model->backend->free(model->backend, model->memory);
+	hd_model_release(model);
 	free(model->buffers);
 	for (int s = 0; s < HD_STAGES; s++)
 		free(model->stages[s].blocks);

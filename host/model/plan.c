@@ -11,10 +11,12 @@
 typedef struct planner {
 	hd_model *model;
 	hd_status status;
+	int stage; /* that buffers are registered for; -1: none */
 } planner;
 
 /* Registers a buffer of `count` 4-byte elements. */
-static void want(planner *p, void *where, int64_t count)
+#define want(p, where, count) want_named(p, #where, where, count)
+static void want_named(planner *p, const char *name, void *where, int64_t count)
 {
 	hd_model *m = p->model;
 	if (p->status == HD_OK)
@@ -22,7 +24,8 @@ static void want(planner *p, void *where, int64_t count)
 	if (p->status != HD_OK)
 		return;
 	size_t bytes = (size_t)count * sizeof(float);
-	m->buffers[m->buffer_count++] = (hd_buffer){.where = (float **)where, .bytes = bytes, .offset = m->plan_bytes};
+	m->buffers[m->buffer_count++] = (hd_buffer){
+	        .where = (float **)where, .name = name, .stage = p->stage, .bytes = bytes, .offset = m->plan_bytes};
 	m->plan_bytes += (bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
 }
 
@@ -125,8 +128,7 @@ static size_t work_bytes(const hd_model *m)
 	return most;
 }
 
-/* Nothing runs back through the backbone. */
-static bool keeps_no_maps(const hd_model *m)
+bool hd_model_keeps_no_maps(const hd_model *m)
 {
 	return m->config.inference || m->config.frozen;
 }
@@ -137,7 +139,7 @@ static void want_maps(planner *p)
 	hd_model *m = p->model;
 	int64_t N = m->config.batch, patch = HD_STEM_PATCH * HD_STEM_PATCH;
 	int64_t narrow = N * max64(m->config.backbone.widths[HD_STAGES - 1], widest_head(&m->config));
-	int64_t wide = keeps_no_maps(m) ? N * m->stages[0].P * patch * m->config.channels : 0, rows = 0;
+	int64_t wide = hd_model_keeps_no_maps(m) ? N * m->stages[0].P * patch * m->config.channels : 0, rows = 0;
 	for (int s = 0; s < HD_STAGES; s++) {
 		const hd_stage *st = &m->stages[s];
 		narrow = max64(narrow, N * st->P * st->C);
@@ -150,50 +152,11 @@ static void want_maps(planner *p)
 		want(p, &m->grad[i], narrow);
 		want(p, &m->branch_grad[i], narrow);
 		want(p, &m->wide_grad[i], wide);
-		if (keeps_no_maps(m))
+		if (hd_model_keeps_no_maps(m))
 			want(p, &m->row_statistics[i], rows);
 	}
 	if (!m->config.inference)
 		want(p, &m->work, (int64_t)(work_bytes(m) / sizeof(float) + 1));
-}
-
-/*
- * Where nothing runs back nothing is kept: every block reads one of two maps and writes the other, and all share what
- * lies inside a branch. A branch's output takes the place of the depthwise convolution's, which is read no more by
- * then.
- */
-static void share_maps(hd_model *m)
-{
-	int at = 0;
-	for (int s = 0; s < HD_STAGES; s++) {
-		hd_stage *stage = &m->stages[s];
-		stage->mean = m->row_statistics[0];
-		stage->rstd = m->row_statistics[1];
-		stage->cols = m->wide_grad[0];
-		stage->conv_out = s == 0 ? m->branch_grad[0] : m->grad[1 - at];
-		stage->norm_out = s == 0 ? m->grad[at] : m->branch_grad[0];
-		at = s == 0 ? at : 1 - at;
-		for (int i = 0; i < stage->depth; i++) {
-			hd_block *b = &stage->blocks[i];
-			at = 1 - at;
-			b->dw_out = b->branch = m->branch_grad[0];
-			b->norm_out = m->branch_grad[1];
-			b->mean = m->row_statistics[0];
-			b->rstd = m->row_statistics[1];
-			b->h = m->wide_grad[0];
-			b->g = m->wide_grad[1];
-			b->y = m->grad[at];
-		}
-	}
-}
-
-void hd_model_place_buffers(hd_model *m)
-{
-	for (size_t i = 0; i < m->buffer_count; i++)
-		*m->buffers[i].where = (float *)(void *)((char *)m->memory + m->buffers[i].offset);
-	if (keeps_no_maps(m))
-		share_maps(m);
-	m->io.mu = m->heads[0].out;
 }
 
 static void want_parameters(planner *p)
@@ -261,7 +224,7 @@ double hd_model_forward_flops(const hd_model_config *c)
 
 hd_status hd_model_build_plan(hd_model *model)
 {
-	planner p = {.model = model, .status = HD_OK};
+	planner p = {.model = model, .status = HD_OK, .stage = -1};
 	int64_t N = model->config.batch, D = model->config.backbone.widths[HD_STAGES - 1];
 	for (int s = 0; s < HD_STAGES; s++) {
 		hd_stage *st = &model->stages[s];
@@ -275,8 +238,11 @@ hd_status hd_model_build_plan(hd_model *model)
 		want(&p, &model->path_rate, hd_model_block_count(model));
 		want(&p, &model->path_scale, hd_model_block_count(model) * N);
 	}
-	for (int s = 0; s < HD_STAGES && !keeps_no_maps(model); s++)
+	for (int s = 0; s < HD_STAGES && !hd_model_keeps_no_maps(model); s++) {
+		p.stage = s;
 		want_stage(&p, s, N);
+	}
+	p.stage = -1;
 	want(&p, &model->pooled, N * D);
 	want(&p, &model->final_out, N * D);
 	want(&p, &model->final_mean, N);

@@ -6,6 +6,7 @@
 
 #include "host/common/memory.h"
 #include "host/common/progress.h"
+#include "host/train/batch_size.h"
 #include "heimdall/train.h"
 #include "host/train/trainer.h"
 
@@ -93,6 +94,7 @@ hd_status hd_train_dry_run(hd_settings *settings)
 	HD_TRY(hd_backend_open(&t.backend, settings->accelerator, (int)settings->threads));
 	HD_TRY(hd_dataset_open(&t.dataset, settings, NULL));
 	mark_missing(&t.dataset);
+	HD_TRY(hd_batch_size_resolve(settings, &t.dataset.card, t.backend, (int64_t)t.dataset.samples.count, false));
 	HD_TRY(hd_model_config_from(&config, settings, &t.dataset.card, (int)settings->batch_size));
 	config.label_sigma = hd_dataset_has_label_sigma(&t.dataset);
 	HD_TRY(hd_model_footprint(t.backend, &config, &parameter_bytes, &activation_bytes, &parameters));

@@ -9,6 +9,7 @@
 #include "host/common/progress.h"
 #include "host/model/pretrained.h"
 #include "host/model/weights.h"
+#include "host/train/batch_size.h"
 #include "host/train/trainer.h"
 
 void hd_trainer_close(hd_trainer *t)
@@ -246,6 +247,7 @@ hd_status hd_trainer_open(hd_trainer *t, hd_settings *settings, const hd_train_h
 	hd_catalog_print(stderr, &t->dataset.catalog, &t->dataset.samples, false);
 	HD_TRY(hd_dataset_split(&t->dataset, HD_TRAIN, &t->train, &t->train_count));
 	HD_TRY(hd_dataset_split(&t->dataset, HD_VAL, &t->val, &t->val_count));
+	HD_TRY(hd_batch_size_resolve(settings, &t->dataset.card, t->backend, t->train_count, false));
 	HD_TRY(take_few(t));
 	t->steps_per_epoch = (t->train_count + hd_trainer_step_samples(t) - 1) / hd_trainer_step_samples(t);
 	HD_TRY(make_model(t, &from, &weights));

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "host/common/file.h"
@@ -320,6 +321,22 @@ static hd_status open_folder(const hd_settings *s)
 	return hd_make_folders(s->checkpoint_dir);
 }
 
+/* What was promised and what it came to, where the back end's memory is the program's own. */
+static void report_memory(const hd_trainer *t)
+{
+	struct rusage usage;
+	size_t own, maps;
+	int64_t parameters;
+	const hd_feature_cache *c = &t->dataset.cache;
+	if (strcmp(t->backend->name, "cpu") != 0 || getrusage(RUSAGE_SELF, &usage) != 0 ||
+	        hd_model_footprint(t->backend, hd_model_get_config(t->model), &own, &maps, &parameters) != HD_OK)
+		return;
+	double features = (double)(c->S * c->C * c->H * c->T) * sizeof *c->db;
+	hd_message("memory: %.0f MB planned (model %.0f, features %.0f), %.0f MB at the peak",
+	        ((double)(own + maps) + features) / 1e6, (double)(own + maps) / 1e6, features / 1e6,
+	        (double)usage.ru_maxrss * 1024 / 1e6);
+}
+
 static hd_status begin_files(hd_trainer *t)
 {
 	hd_status st;
@@ -356,6 +373,7 @@ hd_status hd_train(hd_train_result *out, hd_settings *settings, const hd_train_h
 		hd_message("stopped early: val_loss has not improved for %lld epochs, best in epoch %lld",
 		        (long long)t.state.bad_epochs, (long long)t.state.best_epoch + 1);
 	HD_TRY(finish(out, &t));
+	report_memory(&t);
 done:
 	hd_trainer_close(&t);
 	hd_stop_end();

@@ -102,6 +102,8 @@ struct hd_backend {
 	hd_status (*copy)(hd_backend *self, void *dst, const void *src, size_t bytes, hd_stream *stream);
 	hd_status (*fill)(hd_backend *self, void *dst, int byte, size_t bytes, hd_stream *stream);
 	hd_status (*sync)(hd_backend *self, hd_stream *stream);
+	/* Bytes that alloc() could still give, and of the device in all. */
+	hd_status (*memory)(hd_backend *self, size_t *available, size_t *total);
 	void (*close)(hd_backend *self);
 	char reason[512]; /* why hd_backend_open took this one, one line */
 };

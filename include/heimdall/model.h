@@ -86,6 +86,9 @@ void hd_model_free(hd_model *model); /* NULL-safe */
 hd_status hd_model_footprint(const hd_backend *backend, const hd_model_config *config, size_t *parameter_bytes,
         size_t *activation_bytes, int64_t *parameters);
 
+/* The largest batch (config->batch is not read) whose plan fits into so many bytes, 0 for none. */
+int hd_model_batch_that_fits(const hd_backend *backend, const hd_model_config *config, size_t bytes);
+
 /* Multiplications and additions of one sample's forward pass through convolutions, linear layers and heads, times 2. */
 double hd_model_forward_flops(const hd_model_config *config);
 

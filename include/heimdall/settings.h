@@ -65,7 +65,8 @@ hd_status hd_settings_inherit(hd_settings *settings, const hd_settings *recorded
 /* The same for what a model's weights depend on: groups features and model, sample_rate, resample and shift_max. */
 hd_status hd_settings_inherit_model(hd_settings *settings, const hd_settings *recorded, char **out_differences);
 
-/* HEIMDALL_<KEY> of the environment. An unknown HEIMDALL_ name is an error, except HEIMDALL_CPU_TIER. */
+/* HEIMDALL_<KEY> of the environment. An unknown HEIMDALL_ name is an error, except HEIMDALL_CPU_TIER, _CUDA_LIBRARY and
+ * _TUNING, which the back ends read. */
 hd_status hd_settings_read_environment(hd_settings *settings);
 
 /*

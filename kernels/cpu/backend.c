@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The CPU back end: which tier runs, and memory that stands in for device memory. */
 #include <omp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "heimdall/backend.h"
 
@@ -82,6 +84,23 @@ static hd_status cpu_sync(hd_backend *self, hd_stream *stream)
 	return HD_OK;
 }
 
+/* What Linux would give without swapping; where it does not say, all of it. */
+static hd_status cpu_memory(hd_backend *self, size_t *available, size_t *total)
+{
+	(void)self;
+	char line[128];
+	unsigned long long kib;
+	*total = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+	*available = *total;
+	FILE *file = fopen("/proc/meminfo", "r");
+	while (file && fgets(line, sizeof line, file))
+		if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+			*available = (size_t)kib << 10;
+	if (file)
+		fclose(file);
+	return HD_OK;
+}
+
 static void cpu_close(hd_backend *self)
 {
 	free(self);
@@ -104,6 +123,7 @@ static hd_status open_tier(hd_backend **out, const tier *t, int threads)
 	        .copy = cpu_copy,
 	        .fill = cpu_fill,
 	        .sync = cpu_sync,
+	        .memory = cpu_memory,
 	        .close = cpu_close,
 	};
 	omp_set_dynamic(0);

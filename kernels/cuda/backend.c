@@ -191,6 +191,15 @@ done:
 	return st;
 }
 
+static hd_status cuda_memory(hd_backend *self, size_t *available, size_t *total)
+{
+	hd_status st = HD_OK;
+	HD_TRY(use_device(self));
+	HD_TRY(hd_cuda_check(cudaMemGetInfo(available, total), "cudaMemGetInfo"));
+done:
+	return st;
+}
+
 static void cuda_close(hd_backend *self)
 {
 	cuda_backend *b = (cuda_backend *)self;
@@ -273,6 +282,7 @@ static hd_status open_device(hd_backend **out, int device, hd_cuda_fail_function
 	        .copy = cuda_copy,
 	        .fill = cuda_fill,
 	        .sync = cuda_sync,
+	        .memory = cuda_memory,
 	        .close = cuda_close,
 	};
 	hd_status st = start(b);
