@@ -23,6 +23,7 @@ JOBS := $(shell nproc)
 DEPS_BUILD := gcc make pkg-config libc6-dev libfftw3-dev libdnnl-dev libjansson-dev libyaml-dev libcairo2-dev \
               libsoxr-dev libsqlite3-dev liblapacke-dev zlib1g-dev libzip-dev
 DEPS_TEST := libcriterion-dev
+DEPS_EMU := g++
 DEPS_LINT := clang-format clang-tidy cppcheck shellcheck libomp-dev
 DEPS_CHECK := python3-torch python3-torchvision python3-venv
 # from PyPI, into $(BUILD)/python over Debian's packages: timm of a time when torch 1.13, Debian 12's, was enough
@@ -193,6 +194,122 @@ $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(CASE_OBJ) $(LIB)
 	@echo '  LD $@'
 	@$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
 
+# ---- CUDA emulation: the .cu sources built for the host, run under sanitizers (tests/cuda_emu/README.md) ----
+# Needs the toolkit's headers; neither nvcc nor a GPU.
+CUDA_HOME ?= /usr/local/cuda
+CXX := g++
+EMU := $(BUILD)/emu
+EMU_CONFIGS := plain asan tsan
+EMU_SRC := $(wildcard tests/cuda_emu/*.cpp)
+EMU_FAKES := $(wildcard tests/cuda_emu/fakes/*.c)
+EMU_CUH := $(patsubst %,$(EMU)/src/%,$(wildcard kernels/cuda/*.cuh))
+EMU_SELF := $(basename $(wildcard tests/cuda_emu/tests/*.c tests/cuda_emu/tests/*.cu))
+EMU_BACKEND := $(basename $(wildcard kernels/cuda/*.cu kernels/cuda/*.c))
+EMU_OPS := $(basename tests/gpu/ops.c $(wildcard tests/cases/*.c tests/ref/*.c) host/common/status.c kernels/dtype.c)
+EMU_LIBS := -ldnnl -lfftw3f -lm -ldl -lpthread
+EMU_HEADERS := cuda_runtime_api.h cublasLt.h cufft.h nccl.h
+
+EMU_WARN := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wformat=2 -Wundef -Wno-format-truncation
+EMU_INCLUDE := -Iinclude -I$(EMU)/src -I. -isystem $(CUDA_HOME)/include -D_GNU_SOURCE
+EMU_KERNEL := -std=c++17 -O1 -g -ffp-contract=off -fno-strict-aliasing -fPIC -Wall -Wextra -Werror -Wno-unknown-pragmas \
+              -Itests/cuda_emu/include -include cuda_runtime.h
+EMU_CXX := -std=c++17 -O2 -g -fPIC $(EMU_WARN) -Itests/cuda_emu
+EMU_C := -std=gnu17 -O1 -g -fPIC -fno-math-errno -ffp-contract=off $(WARN) -Itests/cuda_emu
+# of what is tested; the emulator and its fakes stay outside of the thread sanitizer and tell it what it has to know
+emu_tested_plain :=
+emu_tested_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+emu_tested_tsan := -fsanitize=thread -fno-omit-frame-pointer
+emu_own_plain :=
+emu_own_asan := -fsanitize=address
+emu_own_tsan := -DHD_EMU_TSAN=1
+
+$(EMU)/rewrite: tests/cuda_emu/rewrite.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $< -o $@
+
+# Rewritten headers lie beside rewritten sources, where #include "name.cuh" finds them first.
+$(EMU)/src/%.cpp: %.cu $(EMU)/rewrite
+	@mkdir -p $(@D)
+	@$(EMU)/rewrite $< > $@
+
+$(EMU)/src/%.cuh: %.cuh $(EMU)/rewrite
+	@mkdir -p $(@D)
+	@$(EMU)/rewrite $< > $@
+
+# The stamp of a configuration has what compiles kernels, what compiles C, and what links a library: its front, its end.
+define emu_rules
+$(EMU)/$(1)/flags: FORCE
+	@mkdir -p $$(@D)
+	@printf '%s\n' '$(CXX) $(EMU_INCLUDE) $(EMU_KERNEL) $(emu_tested_$(1))' '$(CC) $(EMU_INCLUDE) $(EMU_C) $(emu_tested_$(1))' \
+	  '$(CXX) $(emu_tested_$(1)) -shared' '$(EMU_LIBS)' > $$@.new
+	@cmp -s $$@.new $$@ && rm $$@.new || mv $$@.new $$@
+
+$(EMU)/$(1)/obj/%.o: $(EMU)/src/%.cpp $(EMU_CUH) $(EMU)/$(1)/flags
+	@mkdir -p $$(@D)
+	@echo '  EMU $$*.cu ($(1))'
+	@$(CXX) -iquote $$(patsubst $(EMU)/src/%,%,$$(<D)) $(EMU_INCLUDE) $(EMU_KERNEL) $(emu_tested_$(1)) -MMD -MP -c $$< -o $$@
+
+$(EMU)/$(1)/obj/%.o: %.c $(EMU)/$(1)/flags
+	@mkdir -p $$(@D)
+	@echo '  EMU $$< ($(1))'
+	@$(CC) $(EMU_INCLUDE) $(EMU_C) $(emu_tested_$(1)) -MMD -MP -c $$< -o $$@
+
+$(EMU)/$(1)/obj/tests/cuda_emu/fakes/%.o: tests/cuda_emu/fakes/%.c $(EMU)/$(1)/flags
+	@mkdir -p $$(@D)
+	@echo '  EMU $$< ($(1))'
+	@$(CC) $(EMU_INCLUDE) $(EMU_C) $(emu_own_$(1)) -MMD -MP -c $$< -o $$@
+
+$(EMU)/$(1)/obj/tests/cuda_emu/%.o: tests/cuda_emu/%.cpp $(EMU)/$(1)/flags
+	@mkdir -p $$(@D)
+	@echo '  EMU $$< ($(1))'
+	@$(CXX) $(EMU_INCLUDE) $(EMU_CXX) $(emu_own_$(1)) -MMD -MP -c $$< -o $$@
+
+$(EMU)/$(1)/self: $(EMU_SELF:%=$(EMU)/$(1)/obj/%.o) $(EMU)/$(1)/libcuda_emu.a
+	@echo '  LD $$@'
+	@$(CXX) $(emu_tested_$(1)) -rdynamic $$^ $(EMU_LIBS) -o $$@
+
+$(EMU)/$(1)/libcuda_emu.a: $(EMU_SRC:%.cpp=$(EMU)/$(1)/obj/%.o) $(EMU_FAKES:%.c=$(EMU)/$(1)/obj/%.o)
+	@rm -f $$@
+	@$(AR) rcs $$@ $$^
+
+# The back end itself: what the program loads where HEIMDALL_CUDA_LIBRARY names it. Fakes stand in for vendors' libraries.
+$(EMU)/$(1)/libheimdall_cuda.so: $(EMU_BACKEND:%=$(EMU)/$(1)/obj/%.o) $(EMU)/$(1)/libcuda_emu.a
+	@echo '  LD $$@'
+	@$(CXX) $(emu_tested_$(1)) -shared $(EMU_BACKEND:%=$(EMU)/$(1)/obj/%.o) \
+	  -Wl,--whole-archive $(EMU)/$(1)/libcuda_emu.a -Wl,--no-whole-archive $(EMU_LIBS) -o $$@
+
+$(EMU)/$(1)/ops: $(EMU_OPS:%=$(EMU)/$(1)/obj/%.o)
+	@echo '  LD $$@'
+	@$(CC) $(emu_tested_$(1)) $$^ -lm -ldl -o $$@
+endef
+$(foreach c,$(EMU_CONFIGS),$(eval $(call emu_rules,$(c))))
+
+.PHONY: deps-emu emu-headers test-emu-self test-emu test-gpu
+deps-emu:
+	$(call install_packages,$(DEPS_EMU))
+
+emu-headers:
+	@for h in $(EMU_HEADERS); do \
+	  test -e $(CUDA_HOME)/include/$$h || \
+	  { echo "the CUDA emulation needs $(CUDA_HOME)/include/$$h; install the toolkit's headers or set CUDA_HOME" >&2; exit 1; }; \
+	done
+
+test-emu-self: emu-headers deps deps-emu ## the CUDA emulation's own tests: planted faults under every sanitizer
+	@$(MAKE) --no-print-directory -j$(JOBS) $(EMU_CONFIGS:%=$(EMU)/%/self)
+	tests/cuda_emu/tests/rewrite.sh $(EMU)/rewrite
+	@for c in $(EMU_CONFIGS); do $(EMU)/$$c/self || exit 1; done
+
+# Shapes above EMU_LIMIT elements are left out under the thread sanitizer, which is slow.
+EMU_LIMIT ?= 60000
+test-emu: emu-headers deps deps-emu ## the CUDA sources without a GPU: every operation and whole trainings, emulated, under sanitizers
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(EMU)/rewrite $(EMU_CONFIGS:%=$(EMU)/%/self) \
+	  $(EMU_CONFIGS:%=$(EMU)/%/libheimdall_cuda.so) $(EMU_CONFIGS:%=$(EMU)/%/ops)
+	BUILD=$(BUILD) EMU_LIMIT=$(EMU_LIMIT) tests/gpu/emulated.sh
+
+test-gpu: deps-test ## the same on this machine's GPU, and under compute-sanitizer where that is installed
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(CUDA_LIB) $(BUILD)/tests/gpu/ops
+	BUILD=$(BUILD) CUDA_HOME=$(CUDA_HOME) tests/gpu/device.sh
+
 # ---- run ----
 quickstart: export QUICKSTART_STARTED := $(shell date +%s)
 quickstart: all ## render 1,500+ sessions, train, evaluate; under 10 minutes on 2 cores
@@ -200,10 +317,10 @@ quickstart: all ## render 1,500+ sessions, train, evaluate; under 10 minutes on 
 	BUILD=$(BUILD) bench/quickstart.sh
 
 test: deps-test ## the quick tests
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(TEST_BIN) headers
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(CUDA_LIB) $(TEST_BIN) headers
 	BUILD=$(BUILD) tests/run.sh $(TEST_BIN)
 
-check: deps-check ## the long tests: planted faults, checkpoints opened in timm, the quick start and its figures
+check: deps-check test-emu ## the long tests: planted faults, checkpoints opened in timm, the quick start and its figures
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(TEST_BIN) $(BUILD)/bench/oracle
 	BUILD=$(BUILD) tests/check.sh
 
@@ -224,7 +341,7 @@ $(BUILD)/headers/%.ok: % $(BUILD)/flags
 	@mkdir -p $(@D)
 	@$(CC) $(CPPFLAGS) $(CFLAGS) -x c -fsyntax-only -include $< /dev/null && touch $@
 
-C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h' '*.cu' '*.cuh')
+C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h' '*.cu' '*.cuh' '*.cpp')
 SH_FILES = $(shell git ls-files --cached --others --exclude-standard '*.sh') .ci/run
 lint: deps-lint ## clang-format, clang-tidy, cppcheck, shellcheck
 	clang-format --dry-run -Werror $(C_FILES)

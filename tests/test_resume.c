@@ -181,3 +181,10 @@ Test(resume, two_threads, .timeout = 300)
 {
 	check("2");
 }
+
+/* Results that come late, and checkpoints that are written beside training, as on a GPU. */
+Test(resume, device_with_memory_of_its_own, .timeout = 300)
+{
+	setenv("HD_CPU_OWN_MEMORY", "1", 1);
+	check("1");
+}

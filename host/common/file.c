@@ -148,10 +148,9 @@ void hd_file_unmap(const void *data, size_t bytes)
 
 void hd_file_forget(const void *data, size_t bytes)
 {
-	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-	uintptr_t from = ((uintptr_t)data + page - 1) / page * page, to = ((uintptr_t)data + bytes) / page * page;
-	if (to > from)
-		madvise((void *)from, to - from, MADV_DONTNEED);
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), skip = (page - (uintptr_t)data % page) % page;
+	if (bytes > skip + page)
+		madvise((char *)data + skip, (bytes - skip) / page * page, MADV_DONTNEED);
 }
 
 hd_status hd_make_folders(const char *path)

@@ -36,6 +36,24 @@ void hd_train_state_free(hd_train_state *state)
 	*state = (hd_train_state){0};
 }
 
+hd_status hd_train_state_copy(hd_train_state *out, const hd_train_state *state)
+{
+	hd_status st;
+	*out = *state;
+	out->top = NULL;
+	out->top_count = out->top_capacity = 0;
+	HD_TRY(hd_grow(&out->top, &out->top_capacity, state->top_count, sizeof *out->top));
+	for (size_t i = 0; i < state->top_count; i++) {
+		HD_TRY(hd_strdup(&out->top[i].path, state->top[i].path));
+		out->top[i].val_loss = state->top[i].val_loss;
+		out->top_count++;
+	}
+done:
+	if (st != HD_OK)
+		hd_train_state_free(out);
+	return st;
+}
+
 hd_status hd_head_widths_parse(hd_model_config *out, const char *text)
 {
 	out->head_layers = 0;

@@ -13,6 +13,8 @@
 #define WINDOW_STREAM 0x57494e44u
 #define SHIFT_STREAM 0x53484946u
 
+#define ALIGN_BYTES 64
+
 static uint32_t draw(uint64_t seed, uint32_t epoch, uint32_t sample, uint32_t stream)
 {
 	uint32_t words[4];
@@ -27,6 +29,47 @@ static size_t row_size(const hd_dataset *d)
 	return (size_t)(d->cache.C * d->cache.H * d->features.frames);
 }
 
+static size_t take(size_t *at, size_t bytes)
+{
+	size_t here = *at;
+	*at += (bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
+	return here;
+}
+
+/* For N rows; the windows come last, so that of a batch that is not full only those that are there are copied. */
+static hd_batch_layout lay_out(size_t N)
+{
+	size_t at = 0;
+	return (hd_batch_layout){
+	        .key = take(&at, sizeof(hd_rng_key)),
+	        .index = take(&at, N * sizeof(int32_t)),
+	        .sample = take(&at, N * sizeof(int32_t)),
+	        .target = take(&at, 2 * N * sizeof(float)),
+	        .weight = take(&at, N * sizeof(float)),
+	        .label_sigma = take(&at, N * sizeof(float)),
+	        .db = at,
+	};
+}
+
+static hd_status open_slot(hd_backend *b, hd_batch_slot *slot, size_t bytes)
+{
+	hd_status st;
+	HD_TRY(b->alloc_host(b, (void **)&slot->host, bytes));
+	HD_TRY(b->alloc(b, (void **)&slot->device, bytes));
+	HD_TRY(b->open_event(b, &slot->sent));
+	HD_TRY(b->open_event(b, &slot->used));
+done:
+	return st;
+}
+
+static void close_slot(hd_backend *b, hd_batch_slot *slot)
+{
+	b->close_event(b, slot->used);
+	b->close_event(b, slot->sent);
+	b->free(b, slot->device);
+	b->free_host(b, slot->host);
+}
+
 static hd_status upload_new(hd_backend *b, float **out, const float *host, int n)
 {
 	hd_status st = host ? b->alloc(b, (void **)out, (size_t)n * sizeof(float)) : HD_OK;
@@ -37,21 +80,21 @@ hd_status hd_batcher_open(
         hd_batcher *b, hd_model *model, hd_backend *backend, const hd_dataset *dataset, const hd_augment *augment)
 {
 	hd_status st;
-	size_t N = (size_t)hd_model_get_config(model)->batch, slot = row_size(dataset);
+	size_t N = (size_t)hd_model_get_config(model)->batch;
 	const hd_data_card *card = &dataset->card;
 	float *silence = NULL;
-	*b = (hd_batcher){.dataset = dataset, .model = model, .backend = backend, .augmented = augment != NULL};
+	*b = (hd_batcher){.dataset = dataset,
+	        .model = model,
+	        .backend = backend,
+	        .layout = lay_out(N),
+	        .slot_count = backend->own_memory ? HD_BATCH_SLOTS : 1,
+	        .augmented = augment != NULL};
 	if (augment)
 		b->augment = *augment;
-	HD_TRY(backend->alloc(backend, (void **)&b->db, N * slot * sizeof *b->db));
-	HD_TRY(backend->alloc(backend, (void **)&b->index, N * sizeof *b->index));
+	HD_TRY(backend->open_stream(backend, &b->stream));
+	for (int i = 0; i < b->slot_count; i++)
+		HD_TRY(open_slot(backend, &b->slots[i], b->layout.db + N * row_size(dataset) * sizeof(uint16_t)));
 	HD_TRY(backend->alloc(backend, (void **)&b->start, N * sizeof *b->start));
-	HD_TRY(hd_alloc(&b->host_db, N * slot, sizeof *b->host_db));
-	HD_TRY(hd_alloc(&b->host_index, N, sizeof *b->host_index));
-	HD_TRY(hd_alloc(&b->host_sample, N, sizeof *b->host_sample));
-	HD_TRY(hd_alloc(&b->host_target, 2 * N, sizeof *b->host_target));
-	HD_TRY(hd_alloc(&b->host_weight, N, sizeof *b->host_weight));
-	HD_TRY(hd_alloc(&b->host_label_sigma, N, sizeof *b->host_label_sigma));
 	HD_TRY(hd_alloc(&silence, (size_t)card->height, sizeof *silence));
 	hd_features_silence(silence, &dataset->features);
 	HD_TRY(upload_new(backend, &b->silence, silence, card->height));
@@ -72,13 +115,16 @@ void hd_batcher_close(hd_batcher *b)
 {
 	if (!b || !b->backend)
 		return;
-	void *device[] = {b->offset, b->rstd, b->mean, b->silence, b->start, b->index, b->db};
+	/* after an error batches may still be on their way */
+	b->backend->sync(b->backend, NULL);
+	b->backend->close_stream(b->backend, b->stream);
+	void *device[] = {b->offset, b->rstd, b->mean, b->silence, b->start};
 	for (size_t i = 0; i < sizeof device / sizeof *device; i++)
 		b->backend->free(b->backend, device[i]);
-	void *host[] = {b->host_features, b->host_input, b->host_label_sigma, b->host_weight, b->host_target,
-	        b->host_sample, b->host_index, b->host_db};
-	for (size_t i = 0; i < sizeof host / sizeof *host; i++)
-		free(host[i]);
+	for (int i = b->slot_count - 1; i >= 0; i--)
+		close_slot(b->backend, &b->slots[i]);
+	free(b->host_features);
+	free(b->host_input);
 	*b = (hd_batcher){0};
 }
 
@@ -93,24 +139,51 @@ static int64_t window_start(
 	return window * F + (room ? draw(seed, epoch, key, SHIFT_STREAM) % (uint32_t)(room + 1) : 0);
 }
 
-static void stage_row(hd_batcher *b, int64_t n, int32_t sample, int64_t start)
+/* Pointers into a slot's memory on either side. */
+typedef struct batch {
+	hd_rng_key *key;
+	int32_t *index, *sample;
+	float *target, *weight, *label_sigma;
+	uint16_t *db; /* (N,C,H,W) */
+} batch;
+
+static batch batch_at(const hd_batch_layout *l, char *memory)
 {
-	const hd_dataset *d = b->dataset;
+	return (batch){
+	        .key = (hd_rng_key *)(void *)(memory + l->key),
+	        .index = (int32_t *)(void *)(memory + l->index),
+	        .sample = (int32_t *)(void *)(memory + l->sample),
+	        .target = (float *)(void *)(memory + l->target),
+	        .weight = (float *)(void *)(memory + l->weight),
+	        .label_sigma = (float *)(void *)(memory + l->label_sigma),
+	        .db = (uint16_t *)(void *)(memory + l->db),
+	};
+}
+
+static void stage_row(const hd_dataset *d, const batch *to, int64_t n, int32_t sample, int64_t start)
+{
 	const hd_sample *s = &d->samples.samples[sample];
 	int64_t rows = d->cache.C * d->cache.H, W = d->features.frames;
 	const uint16_t *from = d->cache.db + sample * rows * d->cache.T + start;
-	uint16_t *to = b->host_db + n * rows * W;
+	uint16_t *db = to->db + n * rows * W;
 	double north, east;
 	for (int64_t r = 0; r < rows; r++)
-		memcpy(to + r * W, from + r * d->cache.T, (size_t)W * sizeof *to);
+		memcpy(db + r * W, from + r * d->cache.T, (size_t)W * sizeof *db);
 	hd_geo_to_local_m(&d->card.frame, s->latitude_deg, s->longitude_deg, &north, &east);
-	b->host_index[n] = (int32_t)n;
-	b->host_sample[n] = (int32_t)s->key_hash;
-	b->host_target[2 * n] = (float)(north / d->card.frame.scale_m);
-	b->host_target[2 * n + 1] = (float)(east / d->card.frame.scale_m);
-	b->host_weight[n] = 1;
+	to->index[n] = (int32_t)n;
+	to->sample[n] = (int32_t)s->key_hash;
+	to->target[2 * n] = (float)(north / d->card.frame.scale_m);
+	to->target[2 * n + 1] = (float)(east / d->card.frame.scale_m);
+	to->weight[n] = 1;
 	double label_m = isnan(s->label_sigma_m) ? d->label_sigma_m : s->label_sigma_m;
-	b->host_label_sigma[n] = (float)(label_m / d->card.frame.scale_m);
+	to->label_sigma[n] = (float)(label_m / d->card.frame.scale_m);
+}
+
+static void stage_nothing(const batch *to, int64_t n)
+{
+	to->index[n] = -1;
+	to->sample[n] = 0;
+	to->target[2 * n] = to->target[2 * n + 1] = to->weight[n] = to->label_sigma[n] = 0;
 }
 
 hd_status hd_batcher_transform(hd_batcher *b, hd_transform transform, void *context)
@@ -156,38 +229,63 @@ done:
 	return st;
 }
 
-hd_status hd_batcher_fill(hd_batcher *b, const int32_t *samples, const int32_t *windows, int64_t count, uint64_t seed,
-        uint32_t epoch, bool training)
+/* The slot's host side to its device side; the main stream goes on when it is there. */
+static hd_status send(const hd_batcher *b, const hd_batch_slot *slot, size_t bytes)
+{
+	hd_status st;
+	hd_backend *be = b->backend;
+	HD_TRY(be->await(be, b->stream, slot->used));
+	HD_TRY(be->copy(be, slot->device, slot->host, bytes, b->stream));
+	HD_TRY(be->record(be, slot->sent, b->stream));
+	HD_TRY(be->await(be, NULL, slot->sent));
+done:
+	return st;
+}
+
+/* From the slot's device side into the model's buffers. */
+static hd_status assemble(const hd_batcher *b, const hd_batch_slot *slot, bool augmented)
 {
 	hd_status st;
 	hd_backend *be = b->backend;
 	const hd_dataset *d = b->dataset;
 	const hd_model_io *io = hd_model_buffers(b->model);
+	const batch from = batch_at(&b->layout, slot->device);
 	int64_t N = hd_model_get_config(b->model)->batch, W = d->features.frames;
 	size_t n = (size_t)N;
-	const hd_rng_key key = {(uint32_t)seed, (uint32_t)(seed >> 32), epoch, 0};
+	HD_TRY(be->copy(be, io->sample, from.sample, n * sizeof(int32_t), NULL));
+	HD_TRY(be->copy(be, io->target, from.target, 2 * n * sizeof(float), NULL));
+	HD_TRY(be->copy(be, io->weight, from.weight, n * sizeof(float), NULL));
+	if (io->label_sigma)
+		HD_TRY(be->copy(be, io->label_sigma, from.label_sigma, n * sizeof(float), NULL));
+	HD_TRY(be->copy(be, io->key, from.key, sizeof *from.key, NULL));
+	HD_TRY(be->ops.assemble_batch(io->input, from.db, from.index, b->start, b->mean, b->rstd, b->silence, b->offset,
+	        augmented ? &b->augment : NULL, io->key, io->sample, HD_F32, N, d->cache.C, d->cache.H, W, W, NULL));
+	HD_TRY(be->record(be, slot->used, NULL));
+done:
+	return st;
+}
+
+hd_status hd_batcher_fill(hd_batcher *b, const int32_t *samples, const int32_t *windows, int64_t count, uint64_t seed,
+        uint32_t epoch, bool training)
+{
+	hd_status st;
+	const hd_dataset *d = b->dataset;
+	int64_t N = hd_model_get_config(b->model)->batch;
+	const hd_batch_slot *slot = &b->slots[b->next];
+	const batch to = batch_at(&b->layout, slot->host);
+	b->next = (b->next + 1) % b->slot_count;
+	HD_TRY(b->backend->wait(b->backend, slot->sent));
 	for (int64_t i = 0; i < N; i++) {
-		if (i < count) {
-			stage_row(b, i, samples[i],
+		if (i < count)
+			stage_row(d, &to, i, samples[i],
 			        window_start(d, windows ? windows[i] : 0, d->samples.samples[samples[i]].key_hash, seed,
 			                epoch, training));
-			continue;
-		}
-		b->host_index[i] = -1;
-		b->host_sample[i] = 0;
-		b->host_target[2 * i] = b->host_target[2 * i + 1] = b->host_weight[i] = b->host_label_sigma[i] = 0;
+		else
+			stage_nothing(&to, i);
 	}
-	HD_TRY(be->upload(be, b->db, b->host_db, (size_t)count * row_size(d) * sizeof *b->db, NULL));
-	HD_TRY(be->upload(be, b->index, b->host_index, n * sizeof(int32_t), NULL));
-	HD_TRY(be->upload(be, io->sample, b->host_sample, n * sizeof(int32_t), NULL));
-	HD_TRY(be->upload(be, io->target, b->host_target, 2 * n * sizeof(float), NULL));
-	HD_TRY(be->upload(be, io->weight, b->host_weight, n * sizeof(float), NULL));
-	if (io->label_sigma)
-		HD_TRY(be->upload(be, io->label_sigma, b->host_label_sigma, n * sizeof(float), NULL));
-	HD_TRY(be->upload(be, io->key, &key, sizeof key, NULL));
-	HD_TRY(be->ops.assemble_batch(io->input, b->db, b->index, b->start, b->mean, b->rstd, b->silence, b->offset,
-	        training && b->augmented ? &b->augment : NULL, io->key, io->sample, HD_F32, N, d->cache.C, d->cache.H,
-	        W, W, NULL));
+	*to.key = (hd_rng_key){(uint32_t)seed, (uint32_t)(seed >> 32), epoch, 0};
+	HD_TRY(send(b, slot, b->layout.db + (size_t)count * row_size(d) * sizeof *to.db));
+	HD_TRY(assemble(b, slot, training && b->augmented));
 	if (training && b->transform)
 		HD_TRY(transform_batch(b, samples, count, epoch));
 done:

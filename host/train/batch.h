@@ -7,20 +7,37 @@
 #include "heimdall/model.h"
 #include "heimdall/train.h"
 
+/*
+ * A batch on its way: what the host has put together and its copy on the device, both in the layout of hd_batch_layout.
+ * There are two where the device works on its own: while it is at one batch, the host prepares the next.
+ */
+typedef struct hd_batch_slot {
+	char *host, *device;
+	hd_event *sent; /* to the device */
+	hd_event *used; /* by the device */
+} hd_batch_slot;
+
+#define HD_BATCH_SLOTS 2
+
+/* Bytes from the beginning of a slot; what has one entry per row comes first, then the rows' windows. */
+typedef struct hd_batch_layout {
+	size_t key, index, sample, target, weight, label_sigma, db;
+} hd_batch_layout;
+
 typedef struct hd_batcher {
 	const hd_dataset *dataset;
 	hd_model *model;
 	hd_backend *backend;
+	hd_stream *stream; /* of the copies to the device */
+	hd_batch_layout layout;
+	hd_batch_slot slots[HD_BATCH_SLOTS];
+	int slot_count;
+	int next; /* slot */
 	/* device memory */
-	uint16_t *db; /* (N,C,H,W) the rows' windows */
-	int32_t *index, *start;
+	int32_t *start;
 	float *mean, *rstd, *silence, *offset;
 	hd_augment augment;
 	bool augmented;
-	/* host staging */
-	uint16_t *host_db;
-	int32_t *host_index, *host_sample;
-	float *host_target, *host_weight, *host_label_sigma;
 	/* a program's own change of training samples; (N,H,W,C) and one sample (C,H,W) */
 	hd_transform transform;
 	void *transform_context;
@@ -37,8 +54,9 @@ hd_status hd_batcher_transform(hd_batcher *batcher, hd_transform transform, void
 
 /*
  * Fills the model's input, target, weight, sample keys and random key with `count` samples (at most the model's
- * batch); rows behind them get weight 0. Training draws each row's window and its shift from (seed, epoch, sample)
- * and applies the random changes; evaluation takes the middle of the windows given (windows NULL: the first).
+ * batch); rows behind them get weight 0. Queued: the device may still be at batches before. Training draws each row's
+ * window and its shift from (seed, epoch, sample) and applies the random changes; evaluation takes the middle of the
+ * windows given (windows NULL: the first).
  */
 hd_status hd_batcher_fill(hd_batcher *batcher, const int32_t *samples, const int32_t *windows, int64_t count,
         uint64_t seed, uint32_t epoch, bool training);

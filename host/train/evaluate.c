@@ -69,31 +69,129 @@ static void decode(hd_prediction *p, const hd_dataset *d, int32_t sample, gaussi
 	        s->latitude_deg, s->longitude_deg, card->centre_latitude_deg, card->centre_longitude_deg);
 }
 
-/* Windows [from, from + n) of the list samples x K through the model; total: the loss sums so far. */
-static hd_status run_windows(gaussian *out, double total[4], hd_batcher *batcher, const int32_t *samples, int64_t K,
-        int64_t from, int64_t n, int32_t *list, float *answers)
+/* Batches that are queued before the first one is looked at, where the device works on its own. */
+#define AHEAD 2
+
+/* Answers to a batch; memory of alloc_host. */
+typedef struct answer {
+	float *mu, *sigma, *sums; /* (N,2), (N,2), (4) */
+	hd_event *done;
+} answer;
+
+typedef struct evaluation {
+	hd_batcher *batcher;
+	const int32_t *samples;
+	int64_t count, K, N; /* samples, windows of each, windows in a batch */
+	int32_t *list;       /* (2,N) sample and window of a batch's rows */
+	answer answers[AHEAD];
+	int most;              /* answers in use */
+	int64_t queued, taken; /* batches */
+	gaussian *windows;     /* (count*K) */
+	double total[4];       /* loss sums of the batches taken */
+} evaluation;
+
+static void close_evaluation(evaluation *e)
+{
+	hd_backend *b = e->batcher->backend;
+	/* after an error copies may still be on their way */
+	b->sync(b, NULL);
+	for (int i = 0; i < e->most; i++) {
+		answer *a = &e->answers[i];
+		b->close_event(b, a->done);
+		b->free_host(b, a->sums);
+		b->free_host(b, a->sigma);
+		b->free_host(b, a->mu);
+	}
+	free(e->windows);
+	free(e->list);
+}
+
+static hd_status open_evaluation(evaluation *e, hd_batcher *batcher, const int32_t *samples, int64_t count)
 {
 	hd_status st;
-	hd_backend *be = batcher->backend;
-	const hd_model_io *io = hd_model_buffers(batcher->model);
-	int64_t N = hd_model_get_config(batcher->model)->batch;
-	float sums[4], *mu = answers, *sigma = answers + 2 * N;
-	for (int64_t i = 0; i < n; i++) {
-		list[i] = samples[(from + i) / K];
-		list[N + i] = (int32_t)((from + i) % K);
+	hd_backend *b = batcher->backend;
+	*e = (evaluation){.batcher = batcher,
+	        .samples = samples,
+	        .count = count,
+	        .K = hd_features_windows(&batcher->dataset->features),
+	        .N = hd_model_get_config(batcher->model)->batch,
+	        .most = b->own_memory ? AHEAD : 1};
+	HD_TRY(hd_alloc(&e->list, (size_t)(2 * e->N), sizeof *e->list));
+	HD_TRY(hd_alloc(&e->windows, (size_t)(count * e->K), sizeof *e->windows));
+	for (int i = 0; i < e->most; i++) {
+		answer *a = &e->answers[i];
+		HD_TRY(b->alloc_host(b, (void **)&a->mu, (size_t)(2 * e->N) * sizeof(float)));
+		HD_TRY(b->alloc_host(b, (void **)&a->sigma, (size_t)(2 * e->N) * sizeof(float)));
+		HD_TRY(b->alloc_host(b, (void **)&a->sums, 4 * sizeof(float)));
+		HD_TRY(b->open_event(b, &a->done));
 	}
-	HD_TRY(hd_batcher_fill(batcher, list, list + N, n, 0, 0, false));
+done:
+	return st;
+}
+
+/* Windows of batch k: how many. */
+static int64_t rows_of(const evaluation *e, int64_t k)
+{
+	int64_t left = e->count * e->K - k * e->N;
+	return left < e->N ? left : e->N;
+}
+
+static hd_status queue_batch(evaluation *e)
+{
+	hd_status st;
+	hd_batcher *batcher = e->batcher;
+	hd_backend *b = batcher->backend;
+	const hd_model_io *io = hd_model_buffers(batcher->model);
+	const answer *a = &e->answers[e->queued % e->most];
+	int64_t from = e->queued * e->N, n = rows_of(e, e->queued);
+	for (int64_t i = 0; i < n; i++) {
+		e->list[i] = e->samples[(from + i) / e->K];
+		e->list[e->N + i] = (int32_t)((from + i) % e->K);
+	}
+	HD_TRY(hd_batcher_fill(batcher, e->list, e->list + e->N, n, 0, 0, false));
 	HD_TRY(hd_model_forward(batcher->model, false));
 	HD_TRY(hd_model_loss(batcher->model, 1.0f));
-	HD_TRY(be->download(be, mu, io->mu, (size_t)(2 * N) * sizeof *mu, NULL));
-	HD_TRY(be->download(be, sigma, io->sigma, (size_t)(2 * N) * sizeof *sigma, NULL));
-	HD_TRY(be->download(be, sums, io->sums, sizeof sums, NULL));
-	HD_TRY(be->sync(be, NULL));
+	HD_TRY(b->copy(b, a->mu, io->mu, (size_t)(2 * e->N) * sizeof(float), NULL));
+	HD_TRY(b->copy(b, a->sigma, io->sigma, (size_t)(2 * e->N) * sizeof(float), NULL));
+	HD_TRY(b->copy(b, a->sums, io->sums, 4 * sizeof(float), NULL));
+	HD_TRY(b->record(b, a->done, NULL));
+	e->queued++;
+done:
+	return st;
+}
+
+static hd_status take_batch(evaluation *e)
+{
+	const answer *a = &e->answers[e->taken % e->most];
+	int64_t n = rows_of(e, e->taken);
+	gaussian *out = e->windows + e->taken * e->N;
+	hd_status st = e->batcher->backend->wait(e->batcher->backend, a->done);
+	if (st != HD_OK)
+		return st;
 	for (int i = 0; i < 4; i++)
-		total[i] += (double)sums[i];
+		e->total[i] += (double)a->sums[i];
 	for (int64_t i = 0; i < 2 * n; i++) {
-		out[i / 2].mean[i % 2] = (double)mu[i];
-		out[i / 2].variance[i % 2] = (double)sigma[i] * (double)sigma[i];
+		out[i / 2].mean[i % 2] = (double)a->mu[i];
+		out[i / 2].variance[i % 2] = (double)a->sigma[i] * (double)a->sigma[i];
+	}
+	e->taken++;
+	return HD_OK;
+}
+
+/* All batches through the model. */
+static hd_status run(evaluation *e, hd_progress *bar, bool stoppable)
+{
+	hd_status st = HD_OK;
+	int64_t batches = (e->count * e->K + e->N - 1) / e->N;
+	while (e->taken < batches) {
+		while (e->queued < batches && e->queued - e->taken < e->most)
+			HD_TRY(queue_batch(e));
+		HD_TRY(take_batch(e));
+		hd_progress_update(bar, e->taken < batches ? e->taken * e->N / e->K : e->count, NULL);
+		if (stoppable && hd_stop_requested()) {
+			st = hd_fail(HD_E_INTERRUPTED, "interrupted");
+			goto done;
+		}
 	}
 done:
 	return st;
@@ -102,44 +200,27 @@ done:
 hd_status hd_evaluate(hd_metrics *out, hd_prediction *predictions, hd_batcher *batcher, const int32_t *samples,
         int64_t count, const char *label, bool stoppable)
 {
-	hd_status st = HD_OK;
-	int64_t N = hd_model_get_config(batcher->model)->batch;
-	int64_t K = hd_features_windows(&batcher->dataset->features);
+	hd_status st;
 	hd_prediction *all = predictions;
-	gaussian *windows = NULL;
-	int32_t *list = NULL;
-	float *answers = NULL;
-	double total[4] = {0};
+	evaluation e;
 	hd_progress *bar = label ? hd_progress_start(label, "sample", count) : NULL;
-	HD_TRY(hd_alloc(&list, (size_t)(2 * N), sizeof *list));
-	HD_TRY(hd_alloc(&answers, (size_t)(4 * N), sizeof *answers));
-	HD_TRY(hd_alloc(&windows, (size_t)(count * K), sizeof *windows));
+	HD_TRY(open_evaluation(&e, batcher, samples, count));
 	if (!all)
 		HD_TRY(hd_alloc(&all, (size_t)count, sizeof *all));
-	for (int64_t from = 0; from < count * K; from += N) {
-		int64_t n = count * K - from < N ? count * K - from : N;
-		HD_TRY(run_windows(windows + from, total, batcher, samples, K, from, n, list, answers));
-		hd_progress_update(bar, (from + n) / K, NULL);
-		if (stoppable && hd_stop_requested()) {
-			st = hd_fail(HD_E_INTERRUPTED, "interrupted");
-			goto done;
-		}
-	}
+	HD_TRY(run(&e, bar, stoppable));
 	for (int64_t i = 0; i < count; i++)
-		decode(&all[i], batcher->dataset, samples[i], fuse(windows + i * K, K));
+		decode(&all[i], batcher->dataset, samples[i], fuse(e.windows + i * e.K, e.K));
 	HD_TRY(hd_metrics_compute(out, all, (size_t)count));
-	out->loss = total[0] / total[1];
-	out->nll = (total[2] + total[3]) / total[1];
-	out->log_term = total[2] / total[1];
-	out->mse_term = total[3] / total[1];
+	out->loss = e.total[0] / e.total[1];
+	out->nll = (e.total[2] + e.total[3]) / e.total[1];
+	out->log_term = e.total[2] / e.total[1];
+	out->mse_term = e.total[3] / e.total[1];
 done:
 	if (bar)
 		hd_progress_end(bar);
 	if (all != predictions)
 		free(all);
-	free(windows);
-	free(answers);
-	free(list);
+	close_evaluation(&e);
 	return st;
 }
 

@@ -3,28 +3,35 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "host/common/file.h"
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/train/trainer.h"
 
-static hd_status save(const hd_trainer *t, const char *name, bool with_state)
+/* Adds a file of the checkpoint folder to what is written. */
+static hd_status add(hd_write_job *job, const hd_trainer *t, const char *name, bool with_state)
 {
-	char *path;
-	hd_status st = hd_sprintf(&path, "%s/%s", t->settings->checkpoint_dir, name);
-	if (st == HD_OK)
-		st = hd_checkpoint_save(
-		        path, t->model, t->backend, t->settings, &t->dataset.card, &t->state, with_state);
-	free(path);
+	job->files[job->count].with_state = with_state;
+	return hd_sprintf(&job->files[job->count++].path, "%s/%s", t->settings->checkpoint_dir, name);
+}
+
+/* Adds `last` and the state, which is complete by now, and has it all written. */
+static hd_status start(hd_trainer *t, hd_write_job *job)
+{
+	hd_status st;
+	t->saved_at_s = hd_now_s();
+	HD_TRY(add(job, t, "last.safetensors", true));
+	HD_TRY(hd_train_state_copy(&job->state, &t->state));
+	HD_TRY(hd_writer_start(&t->writer, job));
+done:
+	hd_write_job_free(job);
 	return st;
 }
 
 hd_status hd_keep_last(hd_trainer *t)
 {
-	t->saved_at_s = hd_now_s();
-	return save(t, "last.safetensors", true);
+	hd_write_job job = {0};
+	return start(t, &job);
 }
 
 /* Puts a file into the ranking; the one that falls out is returned in *dropped (owned). */
@@ -51,6 +58,7 @@ hd_status hd_keep_epoch(hd_trainer *t, double val_loss)
 {
 	hd_status st;
 	hd_train_state *s = &t->state;
+	hd_write_job job = {0};
 	char name[96], *dropped = NULL;
 	snprintf(name, sizeof name, "localization-%02lld-%.4f.safetensors", (long long)s->epoch, val_loss);
 	bool best = val_loss < s->best_loss, better = val_loss < s->stop_loss - t->settings->early_stop_min_delta;
@@ -69,17 +77,14 @@ hd_status hd_keep_epoch(hd_trainer *t, double val_loss)
 	s->finished = s->epoch >= t->settings->epochs ||
 	              (t->settings->early_stop_patience > 0 && s->bad_epochs >= t->settings->early_stop_patience);
 	if (!dropped || strcmp(dropped, name) != 0)
-		HD_TRY(save(t, name, false));
+		HD_TRY(add(&job, t, name, false));
 	if (best)
-		HD_TRY(save(t, "best.safetensors", false));
-	HD_TRY(hd_keep_last(t));
-	if (dropped && strcmp(dropped, name) != 0) {
-		char *path;
-		HD_TRY(hd_sprintf(&path, "%s/%s", t->settings->checkpoint_dir, dropped));
-		unlink(path);
-		free(path);
-	}
+		HD_TRY(add(&job, t, "best.safetensors", false));
+	if (dropped && strcmp(dropped, name) != 0)
+		HD_TRY(hd_sprintf(&job.removed, "%s/%s", t->settings->checkpoint_dir, dropped));
+	HD_TRY(start(t, &job));
 done:
+	hd_write_job_free(&job);
 	free(dropped);
 	return st;
 }

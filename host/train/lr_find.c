@@ -73,30 +73,42 @@ static bool ran_away(const hd_lr_find *f)
 	return last - first > first - lowest;
 }
 
-/* Steps of one pass after the other through the training split. */
+/* Step number `step` of one pass after the other through the training split, whose next sample is *at. */
+static hd_status queue_rate(hd_trainer *t, int step, int64_t *at)
+{
+	hd_status st = HD_OK;
+	int64_t most = hd_trainer_step_samples(t);
+	if (*at >= t->train_count) {
+		*at = 0;
+		t->state.epoch++;
+	}
+	if (*at == 0)
+		HD_TRY(hd_epoch_order(t->train, t->train_count, &t->dataset.samples, (uint64_t)t->settings->seed,
+		        (uint32_t)t->state.epoch));
+	int64_t count = t->train_count - *at < most ? t->train_count - *at : most;
+	hd_adamw_hyper hyper = hd_trainer_hyper(t, step, 0);
+	hyper.lr = (float)rate_of(step);
+	HD_TRY(hd_steps_queue(t, t->train + *at, count, &hyper, NULL));
+	*at += count;
+done:
+	return st;
+}
+
+/* A step that is queued when the loss runs away is not looked at: no weights are kept. */
 static hd_status try_rates(hd_lr_find *f, hd_trainer *t)
 {
 	hd_status st = HD_OK;
 	hd_progress *bar = hd_progress_start("lr_find", "step", HD_LR_FIND_STEPS);
-	int64_t most = hd_trainer_step_samples(t), at = 0;
+	int64_t at = 0;
+	int queued = 0;
 	for (f->steps = 0; f->steps < HD_LR_FIND_STEPS;) {
-		if (at >= t->train_count) {
-			at = 0;
-			t->state.epoch++;
-		}
-		if (at == 0)
-			HD_TRY(hd_epoch_order(t->train, t->train_count, &t->dataset.samples,
-			        (uint64_t)t->settings->seed, (uint32_t)t->state.epoch));
-		int64_t count = t->train_count - at < most ? t->train_count - at : most;
-		double sums[4];
-		hd_adamw_hyper hyper = hd_trainer_hyper(t, f->steps, 0);
-		hyper.lr = (float)rate_of(f->steps);
-		HD_TRY(hd_trainer_gradient(t, sums, t->train + at, count));
-		HD_TRY(hd_model_step(t->model, &hyper, NULL));
+		hd_step step;
+		while (queued < HD_LR_FIND_STEPS && hd_steps_room(t))
+			HD_TRY(queue_rate(t, queued++, &at));
+		HD_TRY(hd_steps_take(t, &step));
 		f->lr[f->steps] = rate_of(f->steps);
-		f->loss[f->steps] = sums[0] / sums[1];
+		f->loss[f->steps] = step.sums[0] / step.sums[1];
 		f->steps++;
-		at += count;
 		hd_progress_update(bar, f->steps, NULL);
 		if (hd_stop_requested()) {
 			st = hd_fail(HD_E_INTERRUPTED, "interrupted");
@@ -160,10 +172,12 @@ hd_status hd_train_lr_find(hd_lr_find *out, hd_settings *settings)
 	*out = (hd_lr_find){.suggestion = NAN};
 	hd_stop_begin();
 	HD_TRY(hd_trainer_open(&t, settings, NULL));
+	HD_TRY(hd_steps_open(&t));
 	HD_TRY(try_rates(out, &t));
 	hd_lr_find_suggest(out);
 	HD_TRY(write_results(out, settings->checkpoint_dir));
 done:
+	hd_steps_close(&t);
 	hd_trainer_close(&t);
 	hd_stop_end();
 	return st;

@@ -76,77 +76,74 @@ hd_status hd_trainer_nonfinite(const hd_trainer *t, const int32_t *samples, int6
 	        what, (long long)t->state.epoch, (long long)t->state.step, list);
 }
 
-hd_status hd_trainer_gradient(hd_trainer *t, double sums[4], const int32_t *samples, int64_t count)
+/* Steps of the epoch that were queued. */
+static int64_t position(const hd_trainer *t)
 {
-	hd_status st = HD_OK;
-	hd_backend *be = t->backend;
-	const hd_settings *s = t->settings;
-	float one[4];
-	for (int i = 0; i < 4; i++)
-		sums[i] = 0;
-	for (int64_t from = 0; from < count; from += s->batch_size) {
-		int64_t n = count - from < s->batch_size ? count - from : s->batch_size;
-		HD_TRY(hd_batcher_fill(&t->batcher, samples + from, NULL, n, (uint64_t)s->seed,
-		        (uint32_t)t->state.epoch, s->overfit_batches == 0));
-		HD_TRY(hd_model_forward(t->model, true));
-		HD_TRY(hd_model_loss(t->model, 1.0f / (float)count));
-		HD_TRY(hd_model_backward(t->model, from > 0));
-		HD_TRY(be->download(be, one, hd_model_buffers(t->model)->sums, sizeof one, NULL));
-		HD_TRY(be->sync(be, NULL));
-		for (int i = 0; i < 4; i++)
-			sums[i] += (double)one[i];
-	}
-done:
-	return st;
+	return t->state.step + hd_steps_pending(t);
 }
 
-/* AdamW with the gradients that are there; the backbone counts its steps from where it was let go. */
-static hd_status update(hd_trainer *t, float *norm2, bool *skipped)
+/* The next step of the epoch; the backbone counts its steps from where it was let go. */
+static hd_status queue_step(hd_trainer *t)
 {
 	hd_status st;
-	int64_t step = t->state.global_step, free_from = t->settings->unfreeze_epoch * t->steps_per_epoch;
+	int64_t step = t->state.global_step + hd_steps_pending(t),
+	        free_from = t->settings->unfreeze_epoch * t->steps_per_epoch;
 	const hd_adamw_hyper hyper = hd_trainer_hyper(t, step, 0),
 	                     backbone = hd_trainer_hyper(t, step, free_from < step ? free_from : step);
-	HD_TRY(hd_model_step(t->model, &hyper, t->settings->unfreeze_epoch ? &backbone : NULL));
-	HD_TRY(hd_model_step_result(t->model, norm2, skipped));
+	int64_t most = hd_trainer_step_samples(t), from = position(t) * most;
+	int64_t count = t->train_count - from < most ? t->train_count - from : most;
+	HD_TRY(hd_writer_check(&t->writer));
+	HD_TRY(hd_steps_queue(t, t->train + from, count, &hyper, t->settings->unfreeze_epoch ? &backbone : NULL));
 done:
 	return st;
 }
 
-static hd_status train_step(hd_trainer *t)
+/* The oldest step that is queued becomes part of the state. */
+static hd_status take_step(hd_trainer *t)
 {
 	hd_status st;
-	int64_t most = hd_trainer_step_samples(t), from = t->state.step * most;
-	int64_t count = t->train_count - from < most ? t->train_count - from : most;
-	double sums[4];
-	float norm2;
-	bool skipped;
-	HD_TRY(hd_trainer_gradient(t, sums, t->train + from, count));
-	HD_TRY(update(t, &norm2, &skipped));
-	if (!isfinite(sums[0]) || skipped) {
-		st = hd_trainer_nonfinite(
-		        t, t->train + from, count, skipped && isfinite(sums[0]) ? "the gradient" : "the loss");
+	hd_step step;
+	HD_TRY(hd_steps_take(t, &step));
+	bool finite = isfinite(step.sums[0]);
+	if (!finite || step.skipped) {
+		st = hd_trainer_nonfinite(t, step.samples, step.count, finite ? "the gradient" : "the loss");
 		goto done;
 	}
-	double norm = sqrt((double)norm2);
 	for (int i = 0; i < 4; i++)
-		t->state.sums[i] += sums[i];
-	t->state.norm_sum += norm;
-	t->state.norm_max = fmax(t->state.norm_max, norm);
+		t->state.sums[i] += step.sums[i];
+	t->state.norm_sum += step.norm;
+	t->state.norm_max = fmax(t->state.norm_max, step.norm);
 	t->state.step++;
 	t->state.global_step++;
 	if (t->state.global_step % t->settings->log_every_n_steps == 0)
-		HD_TRY(hd_log_step(
-		        t, (double)hd_trainer_hyper(t, t->state.global_step - 1, 0).lr, sums[0] / sums[1], norm));
+		HD_TRY(hd_log_step(t, (double)hd_trainer_hyper(t, t->state.global_step - 1, 0).lr,
+		        step.sums[0] / step.sums[1], step.norm));
 done:
 	return st;
+}
+
+static hd_status take_all(hd_trainer *t)
+{
+	hd_status st = HD_OK;
+	while (st == HD_OK && hd_steps_pending(t))
+		st = take_step(t);
+	return st;
+}
+
+/* Writes `last` behind all that is queued. */
+static hd_status keep_here(hd_trainer *t)
+{
+	hd_status st = take_all(t);
+	return st == HD_OK ? hd_keep_last(t) : st;
 }
 
 static hd_status interrupted(hd_trainer *t)
 {
 	if (t->settings->fast_dev_run)
 		return hd_fail(HD_E_INTERRUPTED, "interrupted");
-	hd_status st = hd_keep_last(t);
+	hd_status st = keep_here(t);
+	if (st == HD_OK)
+		st = hd_writer_wait(&t->writer);
 	return st != HD_OK
 	               ? st
 	               : hd_fail(HD_E_INTERRUPTED, "interrupted in epoch %lld, step %lld; go on with --resume_training",
@@ -177,17 +174,28 @@ hd_status hd_every_parse(hd_every *out, const char *text)
 
 static bool time_to_keep(const hd_trainer *t)
 {
-	if (t->state.step == t->steps_per_epoch || t->settings->fast_dev_run)
+	if (position(t) == t->steps_per_epoch || t->settings->fast_dev_run)
 		return false;
-	return (t->every.steps && t->state.global_step % t->every.steps == 0) ||
+	int64_t step = t->state.global_step + hd_steps_pending(t);
+	return (t->every.steps && step % t->every.steps == 0) ||
 	       (t->every.seconds > 0 && hd_now_s() - t->saved_at_s >= t->every.seconds);
+}
+
+static void show_progress(const hd_trainer *t, hd_progress *bar)
+{
+	char note[64];
+	int64_t done = t->state.step * hd_trainer_step_samples(t);
+	if (!t->state.step)
+		return;
+	snprintf(note, sizeof note, "loss %.4f", t->state.sums[0] / t->state.sums[1]);
+	hd_progress_update(bar, done < t->train_count ? done : t->train_count, note);
 }
 
 /* The steps of an epoch that are still to do. */
 static hd_status train_epoch(hd_trainer *t)
 {
 	hd_status st;
-	char label[48], note[64];
+	char label[48];
 	const hd_settings *s = t->settings;
 	snprintf(label, sizeof label, "epoch %lld/%lld", (long long)t->state.epoch + 1, (long long)s->epochs);
 	hd_progress *bar = hd_progress_start(label, "sample", t->train_count);
@@ -197,16 +205,17 @@ static hd_status train_epoch(hd_trainer *t)
 	HD_TRY(hd_epoch_order(
 	        t->train, t->train_count, &t->dataset.samples, (uint64_t)s->seed, (uint32_t)t->state.epoch));
 	while (t->state.step < t->steps_per_epoch) {
-		HD_TRY(train_step(t));
-		snprintf(note, sizeof note, "loss %.4f", t->state.sums[0] / t->state.sums[1]);
-		int64_t done = t->state.step * hd_trainer_step_samples(t);
-		hd_progress_update(bar, done < t->train_count ? done : t->train_count, note);
+		if (position(t) < t->steps_per_epoch)
+			HD_TRY(queue_step(t));
+		if (!hd_steps_room(t) || position(t) == t->steps_per_epoch)
+			HD_TRY(take_step(t));
+		show_progress(t, bar);
 		if (hd_stop_requested()) {
 			st = interrupted(t);
 			goto done;
 		}
 		if (time_to_keep(t))
-			HD_TRY(hd_keep_last(t));
+			HD_TRY(keep_here(t));
 	}
 done:
 	free(bar);
@@ -297,6 +306,7 @@ static hd_status finish(hd_train_result *out, hd_trainer *t)
 {
 	hd_status st;
 	hd_checkpoint best = {0};
+	HD_TRY(hd_writer_wait(&t->writer));
 	HD_TRY(hd_sprintf(&out->checkpoint_path, "%s/best.safetensors", t->settings->checkpoint_dir));
 	out->epochs = t->state.epoch;
 	out->has_metrics = t->val_count > 0;
@@ -341,6 +351,7 @@ static hd_status begin_files(hd_trainer *t)
 {
 	hd_status st;
 	HD_TRY(open_folder(t->settings));
+	HD_TRY(hd_writer_open(&t->writer, t->model, t->backend, t->settings, &t->dataset.card));
 	HD_TRY(hd_log_begin(t));
 	/* so that a run killed before its first checkpoint can be resumed too */
 	if (!t->settings->resume_training)
@@ -358,6 +369,7 @@ hd_status hd_train(hd_train_result *out, hd_settings *settings, const hd_train_h
 	*out = (hd_train_result){0};
 	hd_stop_begin();
 	HD_TRY(hd_trainer_open(&t, settings, hooks));
+	HD_TRY(hd_steps_open(&t));
 	print_start(&t);
 	if (!settings->fast_dev_run)
 		HD_TRY(begin_files(&t));
@@ -375,6 +387,8 @@ hd_status hd_train(hd_train_result *out, hd_settings *settings, const hd_train_h
 	HD_TRY(finish(out, &t));
 	report_memory(&t);
 done:
+	hd_steps_close(&t);
+	hd_writer_close(&t.writer);
 	hd_trainer_close(&t);
 	hd_stop_end();
 	return st;

@@ -1,16 +1,47 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of training share: its start (start.c), the loop (train.c), checkpoints (keep.c), tables (log.c). */
+/*
+ * What the parts of training share: its start (start.c), the loop (train.c), single steps (steps.c), checkpoints
+ * (keep.c, writer.c), tables (log.c).
+ */
 #ifndef HD_TRAIN_TRAINER_H
 #define HD_TRAIN_TRAINER_H
 
 #include "heimdall/train.h"
 #include "host/train/batch.h"
+#include "host/train/writer.h"
 
 /* When to write `last` within an epoch: every so many steps, or seconds; 0: not. */
 typedef struct hd_every {
 	int64_t steps;
 	double seconds;
 } hd_every;
+
+/* An optimizer step that is queued; its figures come into memory of alloc_host. */
+typedef struct hd_step_slot {
+	const int32_t *samples;
+	int64_t count;
+	float *sums; /* (batches,4) of gaussian_nll */
+	float *norm2;
+	int32_t *skipped;
+	hd_event *done;
+} hd_step_slot;
+
+#define HD_STEP_SLOTS 2
+
+typedef struct hd_steps {
+	hd_step_slot slots[HD_STEP_SLOTS];
+	int most;              /* slots in use: steps that are queued and not taken */
+	int64_t queued, taken; /* of the run */
+} hd_steps;
+
+/* What has come of a step. */
+typedef struct hd_step {
+	const int32_t *samples;
+	int64_t count;
+	double sums[4]; /* of gaussian_nll, over all samples */
+	double norm;    /* of the gradient, before clipping */
+	bool skipped;   /* because the norm is not finite: the weights are as before */
+} hd_step;
 
 typedef struct hd_trainer {
 	hd_settings *settings;
@@ -23,8 +54,10 @@ typedef struct hd_trainer {
 	int64_t train_count, val_count;
 	int64_t steps_per_epoch; /* optimizer steps */
 	hd_every every;
-	double saved_at_s; /* when `last` was last written */
-	hd_train_state state;
+	double saved_at_s;    /* when `last` was last written */
+	hd_train_state state; /* behind the last step that was taken */
+	hd_steps steps;
+	hd_writer writer;
 } hd_trainer;
 
 /* Everything up to the first step: data, model, weights, the state to go on from. Close it also after failure. */
@@ -40,16 +73,47 @@ hd_adamw_hyper hd_trainer_hyper(const hd_trainer *trainer, int64_t step, int64_t
 /* Samples of one optimizer step but at the end of an epoch. */
 int64_t hd_trainer_step_samples(const hd_trainer *trainer);
 
-/*
- * Gradients of one optimizer step over `count` samples from `samples` on, in as many batches as it takes.
- * sums: of gaussian_nll, over all of them.
- */
-hd_status hd_trainer_gradient(hd_trainer *trainer, double sums[4], const int32_t *samples, int64_t count);
-
-/* The error of a loss that is not finite: which recordings were in the step. */
+/* The error of a loss that is not finite in the state's step: which recordings were in it. */
 hd_status hd_trainer_nonfinite(const hd_trainer *trainer, const int32_t *samples, int64_t count, const char *what);
 
+/*
+ * ---- steps.c ----
+ *
+ * A device that works on its own is kept one step ahead: step k+1 is queued before the figures of step k are looked at.
+ * Until then nobody knows whether step k was good. Nothing is written in between: checkpoints and tables come after all
+ * that is queued has been taken, and a step that was not finite ends the run before them, so that neither its update,
+ * which the optimizer leaves out where the gradient is not finite, nor those queued behind it reach the disk.
+ */
+
+/* After hd_trainer_open. hd_steps_close waits for the device; it comes before hd_trainer_close, also after failure. */
+hd_status hd_steps_open(hd_trainer *t);
+void hd_steps_close(hd_trainer *t);
+
+/* Steps that are queued and not taken. */
+static inline int64_t hd_steps_pending(const hd_trainer *t)
+{
+	return t->steps.queued - t->steps.taken;
+}
+
+/* Whether another step may be queued before one is taken. */
+static inline bool hd_steps_room(const hd_trainer *t)
+{
+	return hd_steps_pending(t) < t->steps.most;
+}
+
+/*
+ * Queues one optimizer step over `count` samples from `samples` on, in as many batches as it takes: gradients, then
+ * hd_model_step with both scalars. `samples` must stay as they are until the step is taken.
+ */
+hd_status hd_steps_queue(hd_trainer *t, const int32_t *samples, int64_t count, const hd_adamw_hyper *hyper,
+        const hd_adamw_hyper *backbone);
+
+/* Waits for the oldest step that is pending, which there must be. */
+hd_status hd_steps_take(hd_trainer *t, hd_step *out);
+
 /* ---- keep.c ---- */
+
+/* All of it after the steps that are queued were taken; files may still be on their way on return (writer.h). */
 
 /* Writes last.safetensors with the whole state. */
 hd_status hd_keep_last(hd_trainer *t);

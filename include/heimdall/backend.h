@@ -6,6 +6,9 @@
  * back end; it moves data with upload() and download(). Operations are queued on a stream in order;
  * sync() waits for it. On the CPU back end a stream is NULL and every operation is done on return.
  * One thread at a time may use one back end for one stream.
+ *
+ * Streams run side by side; events order them: what is queued on a stream after await(stream, event) runs after what
+ * was queued before record(event) on another. Copies that the host does not wait for take memory from alloc_host().
  */
 #ifndef HEIMDALL_BACKEND_H
 #define HEIMDALL_BACKEND_H
@@ -22,6 +25,7 @@ typedef enum hd_dtype { HD_F32, HD_F16, HD_BF16, HD_F64, HD_I8, HD_U8, HD_I16, H
 size_t hd_dtype_bytes(hd_dtype dtype);
 
 typedef struct hd_stream hd_stream;
+typedef struct hd_event hd_event;
 typedef struct hd_backend hd_backend;
 
 /*
@@ -94,16 +98,40 @@ struct hd_backend {
 	const char *name; /* "cpu", "cuda" */
 	const char *tier; /* instruction tier or device name */
 	int threads;      /* CPU threads that operations use */
+	/*
+	 * Device memory is apart from the host's and streams run on their own: queueing work ahead pays, and a second
+	 * copy of data takes nothing from the host.
+	 */
+	bool own_memory;
 	hd_ops ops;
 	hd_status (*alloc)(hd_backend *self, void **out, size_t bytes); /* 64-byte aligned, contents undefined */
 	void (*free)(hd_backend *self, void *p);                        /* NULL-safe */
 	hd_status (*upload)(hd_backend *self, void *dst, const void *src, size_t bytes, hd_stream *stream);
 	hd_status (*download)(hd_backend *self, void *dst, const void *src, size_t bytes, hd_stream *stream);
+	/*
+	 * Queued, and the host does not wait: from and to device memory or memory of alloc_host, which neither changes
+	 * nor is looked at before an event or sync says that the copy is done.
+	 */
 	hd_status (*copy)(hd_backend *self, void *dst, const void *src, size_t bytes, hd_stream *stream);
 	hd_status (*fill)(hd_backend *self, void *dst, int byte, size_t bytes, hd_stream *stream);
 	hd_status (*sync)(hd_backend *self, hd_stream *stream);
 	/* Bytes that alloc() could still give, and of the device in all. */
 	hd_status (*memory)(hd_backend *self, size_t *available, size_t *total);
+
+	/* Host memory that the device reaches (pinned), 64-byte aligned, contents undefined. */
+	hd_status (*alloc_host)(hd_backend *self, void **out, size_t bytes);
+	void (*free_host)(hd_backend *self, void *p); /* NULL-safe; no copy may be under way */
+	/* A stream beside the main one, NULL, for copies and fills; *out is NULL where the back end has but one. */
+	hd_status (*open_stream)(hd_backend *self, hd_stream **out);
+	void (*close_stream)(hd_backend *self, hd_stream *stream); /* NULL-safe; waits for what is queued */
+	/* *out is NULL where the back end needs none; an event that was never recorded counts as past. */
+	hd_status (*open_event)(hd_backend *self, hd_event **out);
+	void (*close_event)(hd_backend *self, hd_event *event); /* NULL-safe */
+	/* The event is past when all that was queued on the stream until here is done; an earlier record is forgotten.
+	 */
+	hd_status (*record)(hd_backend *self, hd_event *event, hd_stream *stream);
+	hd_status (*await)(hd_backend *self, hd_stream *stream, hd_event *event); /* the stream waits, not the host */
+	hd_status (*wait)(hd_backend *self, hd_event *event);                     /* the host waits */
 	void (*close)(hd_backend *self);
 	char reason[512]; /* why hd_backend_open took this one, one line */
 };
@@ -123,6 +151,9 @@ hd_status hd_backend_open(hd_backend **out, const char *accelerator, int threads
 /*
  * The CPU back end at a named tier ("base", "v2", "v3", "v4"); HD_E_UNSUPPORTED where this processor lacks it. tier
  * NULL: the best this processor has, not above HEIMDALL_CPU_TIER where that is set (HD_E_USAGE where it names none).
+ *
+ * HD_CPU_OWN_MEMORY=1 makes it claim own_memory, at the price of memory: tests reach by it what a GPU makes a
+ * program do.
  */
 hd_status hd_backend_open_cpu(hd_backend **out, const char *tier, int threads);
 

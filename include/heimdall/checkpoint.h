@@ -55,6 +55,7 @@ typedef struct hd_train_state {
 } hd_train_state;
 
 void hd_train_state_free(hd_train_state *state); /* NULL-safe */
+hd_status hd_train_state_copy(hd_train_state *out, const hd_train_state *state);
 
 typedef struct hd_checkpoint {
 	hd_safetensors file;
@@ -67,7 +68,10 @@ typedef struct hd_checkpoint {
 	char *tier;
 } hd_checkpoint;
 
-/* Weights alone (their average where one is kept), or (with_state) all that training goes on from. Atomic. */
+/*
+ * Weights alone (their average where one is kept), or (with_state) all that training goes on from. Atomic. Reads the
+ * model by hd_model_read alone, so that another thread may write from a copy of it (host/model/snapshot.h).
+ */
 hd_status hd_checkpoint_save(const char *path, const hd_model *model, const hd_backend *backend,
         const hd_settings *settings, const hd_data_card *card, const hd_train_state *state, bool with_state);
 

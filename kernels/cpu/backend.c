@@ -101,6 +101,51 @@ static hd_status cpu_memory(hd_backend *self, size_t *available, size_t *total)
 	return HD_OK;
 }
 
+/* One stream, on which everything is done on return: there is nothing to open and nothing to wait for. */
+static hd_status cpu_open_stream(hd_backend *self, hd_stream **out)
+{
+	(void)self;
+	*out = NULL;
+	return HD_OK;
+}
+
+static void cpu_close_stream(hd_backend *self, hd_stream *stream)
+{
+	(void)self;
+	(void)stream;
+}
+
+static hd_status cpu_open_event(hd_backend *self, hd_event **out)
+{
+	(void)self;
+	*out = NULL;
+	return HD_OK;
+}
+
+static void cpu_close_event(hd_backend *self, hd_event *event)
+{
+	(void)self;
+	(void)event;
+}
+
+static hd_status cpu_record(hd_backend *self, hd_event *event, hd_stream *stream)
+{
+	(void)self;
+	(void)event;
+	(void)stream;
+	return HD_OK;
+}
+
+static hd_status cpu_await(hd_backend *self, hd_stream *stream, hd_event *event)
+{
+	return cpu_record(self, event, stream);
+}
+
+static hd_status cpu_wait(hd_backend *self, hd_event *event)
+{
+	return cpu_record(self, event, NULL);
+}
+
 static void cpu_close(hd_backend *self)
 {
 	free(self);
@@ -108,6 +153,7 @@ static void cpu_close(hd_backend *self)
 
 static hd_status open_tier(hd_backend **out, const tier *t, int threads)
 {
+	const char *own = getenv("HD_CPU_OWN_MEMORY");
 	hd_backend *b = calloc(1, sizeof *b);
 	if (!b)
 		return hd_fail(HD_E_MEMORY, "out of memory for the CPU back end");
@@ -115,6 +161,7 @@ static hd_status open_tier(hd_backend **out, const tier *t, int threads)
 	        .name = "cpu",
 	        .tier = t->name,
 	        .threads = threads > 0 ? threads : omp_get_num_procs(),
+	        .own_memory = own && !strcmp(own, "1"),
 	        .ops = *t->ops,
 	        .alloc = cpu_alloc,
 	        .free = cpu_free,
@@ -124,6 +171,16 @@ static hd_status open_tier(hd_backend **out, const tier *t, int threads)
 	        .fill = cpu_fill,
 	        .sync = cpu_sync,
 	        .memory = cpu_memory,
+
+	        .alloc_host = cpu_alloc,
+	        .free_host = cpu_free,
+	        .open_stream = cpu_open_stream,
+	        .close_stream = cpu_close_stream,
+	        .open_event = cpu_open_event,
+	        .close_event = cpu_close_event,
+	        .record = cpu_record,
+	        .await = cpu_await,
+	        .wait = cpu_wait,
 	        .close = cpu_close,
 	};
 	omp_set_dynamic(0);

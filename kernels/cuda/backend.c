@@ -165,8 +165,8 @@ static hd_status cuda_copy(hd_backend *self, void *dst, const void *src, size_t 
 	if (!bytes)
 		return HD_OK;
 	HD_TRY(use_device(self));
-	HD_TRY(hd_cuda_check(
-	        cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, hd_cuda_stream(stream)), "copy"));
+	/* an address says by itself whether it is the device's or the host's */
+	HD_TRY(hd_cuda_check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, hd_cuda_stream(stream)), "copy"));
 done:
 	return st;
 }
@@ -196,6 +196,105 @@ static hd_status cuda_memory(hd_backend *self, size_t *available, size_t *total)
 	hd_status st = HD_OK;
 	HD_TRY(use_device(self));
 	HD_TRY(hd_cuda_check(cudaMemGetInfo(available, total), "cudaMemGetInfo"));
+done:
+	return st;
+}
+
+static hd_status cuda_alloc_host(hd_backend *self, void **out, size_t bytes)
+{
+	hd_status st = HD_OK;
+	*out = NULL;
+	HD_TRY(use_device(self));
+	cudaError_t error = cudaMallocHost(out, bytes ? bytes : 1);
+	if (error == cudaErrorMemoryAllocation) {
+		cudaGetLastError(); /* or the next launch finds this error */
+		st = hd_cuda_fail(HD_E_MEMORY, "out of pinned host memory: %zu bytes wanted", bytes);
+		goto done;
+	}
+	HD_TRY(hd_cuda_check(error, "cudaMallocHost"));
+done:
+	return st;
+}
+
+static void cuda_free_host(hd_backend *self, void *p)
+{
+	if (p && cudaSetDevice(((cuda_backend *)self)->device) == cudaSuccess)
+		cudaFreeHost(p);
+}
+
+static hd_status cuda_open_stream(hd_backend *self, hd_stream **out)
+{
+	hd_status st = HD_OK;
+	hd_stream *stream = NULL;
+	*out = NULL;
+	HD_TRY(use_device(self));
+	stream = calloc(1, sizeof *stream);
+	if (!stream) {
+		st = hd_cuda_fail(HD_E_MEMORY, "out of memory for a stream");
+		goto done;
+	}
+	HD_TRY(hd_cuda_check(cudaStreamCreateWithFlags(&stream->cuda, cudaStreamNonBlocking), "cudaStreamCreate"));
+	*out = stream;
+	stream = NULL;
+done:
+	free(stream);
+	return st;
+}
+
+static void cuda_close_stream(hd_backend *self, hd_stream *stream)
+{
+	if (!stream)
+		return;
+	if (cudaSetDevice(((cuda_backend *)self)->device) == cudaSuccess) {
+		cudaStreamSynchronize(stream->cuda);
+		cudaStreamDestroy(stream->cuda);
+	}
+	free(stream);
+}
+
+/* An hd_event is CUDA's handle by another name. A host thread that waits for it leaves its core to others. */
+static hd_status cuda_open_event(hd_backend *self, hd_event **out)
+{
+	hd_status st = HD_OK;
+	cudaEvent_t event = NULL;
+	*out = NULL;
+	HD_TRY(use_device(self));
+	HD_TRY(hd_cuda_check(
+	        cudaEventCreateWithFlags(&event, cudaEventDisableTiming | cudaEventBlockingSync), "cudaEventCreate"));
+	*out = (hd_event *)event;
+done:
+	return st;
+}
+
+static void cuda_close_event(hd_backend *self, hd_event *event)
+{
+	if (event && cudaSetDevice(((cuda_backend *)self)->device) == cudaSuccess)
+		cudaEventDestroy((cudaEvent_t)event);
+}
+
+static hd_status cuda_record(hd_backend *self, hd_event *event, hd_stream *stream)
+{
+	hd_status st = HD_OK;
+	HD_TRY(use_device(self));
+	HD_TRY(hd_cuda_check(cudaEventRecord((cudaEvent_t)event, hd_cuda_stream(stream)), "record"));
+done:
+	return st;
+}
+
+static hd_status cuda_await(hd_backend *self, hd_stream *stream, hd_event *event)
+{
+	hd_status st = HD_OK;
+	HD_TRY(use_device(self));
+	HD_TRY(hd_cuda_check(cudaStreamWaitEvent(hd_cuda_stream(stream), (cudaEvent_t)event, 0), "await"));
+done:
+	return st;
+}
+
+static hd_status cuda_wait(hd_backend *self, hd_event *event)
+{
+	hd_status st = HD_OK;
+	HD_TRY(use_device(self));
+	HD_TRY(hd_cuda_check(cudaEventSynchronize((cudaEvent_t)event), "wait"));
 done:
 	return st;
 }
@@ -274,6 +373,7 @@ static hd_status open_device(hd_backend **out, int device, hd_cuda_fail_function
 	        .name = "cuda",
 	        .tier = b->tier,
 	        .threads = 1,
+	        .own_memory = true,
 	        .ops = cuda_ops,
 	        .alloc = cuda_alloc,
 	        .free = cuda_free,
@@ -283,6 +383,15 @@ static hd_status open_device(hd_backend **out, int device, hd_cuda_fail_function
 	        .fill = cuda_fill,
 	        .sync = cuda_sync,
 	        .memory = cuda_memory,
+	        .alloc_host = cuda_alloc_host,
+	        .free_host = cuda_free_host,
+	        .open_stream = cuda_open_stream,
+	        .close_stream = cuda_close_stream,
+	        .open_event = cuda_open_event,
+	        .close_event = cuda_close_event,
+	        .record = cuda_record,
+	        .await = cuda_await,
+	        .wait = cuda_wait,
 	        .close = cuda_close,
 	};
 	hd_status st = start(b);

@@ -14,6 +14,33 @@
 #define STEP 1e-4 /* of the finite differences, for inputs of about 1 */
 #define GRADIENT_LIMIT 1e-6
 
+/*
+ * Guards are out of bounds for the operation where the address sanitizer sees the device's memory, as on the CPU and
+ * under the emulation: else reads of them would pass unseen.
+ */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(address, bytes) ((void)(address), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(address, bytes) ((void)(address), (void)(bytes))
+#endif
+
+static void forbid_guards(const hd_run *run, bool forbidden)
+{
+	/* then the emulation's own mark lies on all of the device's memory */
+	if (getenv("HD_EMU_POISON"))
+		return;
+	for (int i = 0; i < run->buffers; i++) {
+		const hd_buffer *b = &run->buffer[i];
+		size_t bytes = b->count * hd_dtype_bytes(b->dtype);
+		ASAN_UNPOISON_MEMORY_REGION(b->base, bytes + 2 * GUARD);
+		if (forbidden) {
+			ASAN_POISON_MEMORY_REGION(b->base, GUARD);
+			ASAN_POISON_MEMORY_REGION((char *)b->base + GUARD + bytes, GUARD);
+		}
+	}
+}
+
 static void *need(size_t count, size_t bytes)
 {
 	void *p = calloc(count ? count : 1, bytes);
@@ -306,8 +333,11 @@ static hd_status execute(hd_run *run, hd_backend *backend, unsigned char **after
 		memcpy(after[i] + GUARD, b->image, bytes);
 		HD_TRY(backend->upload(backend, b->base, after[i], bytes + 2 * GUARD, NULL));
 	}
+	HD_TRY(backend->sync(backend, NULL));
+	forbid_guards(run, true);
 	HD_TRY(run->op->call(&backend->ops, run));
 	HD_TRY(backend->sync(backend, NULL));
+	forbid_guards(run, false);
 	for (int i = 0; i < run->buffers; i++) {
 		hd_buffer *b = &run->buffer[i];
 		HD_TRY(backend->download(
@@ -315,6 +345,7 @@ static hd_status execute(hd_run *run, hd_backend *backend, unsigned char **after
 	}
 	HD_TRY(backend->sync(backend, NULL));
 done:
+	forbid_guards(run, false);
 	if (st != HD_OK) {
 		char text[160];
 		hd_describe(text, sizeof text, run);

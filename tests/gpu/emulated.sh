@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The CUDA sources, built for the host against the emulation of the CUDA runtime (tests/cuda_emu/README.md).
+set -euo pipefail
+
+BUILD=${BUILD:-build}
+emu=$BUILD/emu
+started=$(date +%s)
+step() { printf '\n== %s (%d s)\n' "$*" $(($(date +%s) - started)); }
+
+# ops CONFIG ARGUMENTS...: the summary, or all of the output where something fails
+ops() {
+	"$emu/$1/ops" "$emu/$1/libheimdall_cuda.so" "${@:2}" >"$emu/ops.log" 2>&1 || { cat "$emu/ops.log"; exit 1; }
+	tail -n 1 "$emu/ops.log"
+}
+
+# oneDNN's threads are not instrumented; the thread sanitizer else sleeps a second at every end
+export OMP_NUM_THREADS=1 TSAN_OPTIONS=halt_on_error=1:atexit_sleep_ms=0
+
+step "the emulation's own tests"
+tests/cuda_emu/tests/rewrite.sh "$emu/rewrite"
+for config in plain asan tsan; do
+	"$emu/$config/self"
+done
+
+step "operations: address and undefined-behaviour sanitizers, threads in order and in reverse"
+HD_EMU_ORDER=forward ops asan
+HD_EMU_ORDER=reverse ops asan
+
+step "operations: streams that run late, device memory that the host cannot touch"
+HD_EMU_LAZY=1 HD_EMU_POISON=1 ops asan
+
+step "operations: thread sanitizer, small shapes"
+ops tsan --limit "${EMU_LIMIT:-60000}"
+
+step "faults planted in the kernels"
+tests/gpu/planted.sh
+
+step "whole trainings"
+OMP_WAIT_POLICY=passive tests/gpu/training.sh "$emu/plain/libheimdall_cuda.so"
+
+step "a training whose every buffer has its own allocation, under the address sanitizer"
+tests/gpu/apart.sh "$emu/asan/libheimdall_cuda.so"
+step "done"

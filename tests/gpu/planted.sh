@@ -1,0 +1,448 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Plants one fault after the other in a copy of a CUDA source, builds it for the emulation and expects the operation's
+# cases to fail, and to fail by the check that is there for this kind of fault. Needs what `make test-emu-planted` builds
+# first; run from the root of the checkout. Neither a GPU nor nvcc is needed. ONLY=text tries the faults alone whose kind
+# or file has this text.
+#
+#   kind                                          planted in                         seen by
+#   missing __syncthreads, first or second one    reduce.cu(h), assemble_batch.cu    thread sanitizer; NaN in one order
+#   missing barrier between lanes of a warp       stft.cu                            thread sanitizer; wrong result
+#   __syncwarp where the block has to wait        reduce.cu                          thread sanitizer
+#   race between blocks                           linear.cu, adamw.cu                thread sanitizer
+#   write, read outside of global memory          dwconv7.cu                         address sanitizer
+#   write just behind a buffer                    magnitude.cu                       guard bytes of the cases
+#   outside of static shared memory               scale_residual.cu, reduce.cuh      both sanitizers: by index, by pointer
+#   outside of dynamic shared memory              layernorm.cu                       address sanitizer
+#   dynamic shared memory not asked for           assemble_batch.cu                  emulator
+#   misaligned float4                             layernorm.cu, assemble_batch.cu    undefined-behaviour sanitizer
+#   barrier in divergent code                     reduce.cuh                         emulator
+#   early exit before a barrier                   scale_residual.cu, gemm.cu         emulator
+#   wrong mask; shuffle in divergent code         reduce.cuh, assemble_batch.cu      emulator
+#   host pointer to a kernel                      gaussian_nll.cu                    emulator
+#   use after free of device memory               backend.c, stft.cu                 emulator; address sanitizer
+#   shared memory, scratch read before written    reduce.cu, layernorm.cu            NaN in the result
+#   pinned memory reused too early, early event   backend.c                          lazy streams; thread sanitizer
+#   host reads before the stream is done          backend.c                          lazy streams
+#   default stream, streams that nothing orders   reduce.cu                          emulator; thread sanitizer; lazy streams
+#   off by one in a sum, wrong tap                reduce.cuh, dwconv7.cu             reference
+#   beta 0 that keeps NaN                         reduce.cu, dwconv7.cu, gemm.cu     NaN in the result
+#   order of a sum left to chance                 linear.cu                          two runs of one case, random order
+#   launch refused, empty grid, not checked       patch.cu, layernorm.cu             error code; NaN in the result
+#   device memory never freed                     backend.c                          emulator's list at the end
+#   host writes device memory                     backend.c                          address sanitizer, poisoned memory
+#
+# No kernel has __syncwarp: lanes of a warp exchange by shuffles, or wait with their block.
+set -u -o pipefail
+
+BUILD=${BUILD:-build}
+emu=$BUILD/emu
+program=$(realpath -m "$emu/rewrite")
+jobs=$(nproc)
+work=$(mktemp -d "${TMPDIR:-/tmp}/heimdall-planted.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+export OMP_NUM_THREADS=1 TSAN_OPTIONS=halt_on_error=1:atexit_sleep_ms=0 ASAN_OPTIONS=detect_leaks=0
+mkdir "$work/sound"
+
+for config in plain asan tsan; do
+	for file in rewrite $config/flags $config/ops $config/libheimdall_cuda.so; do
+		[ -e "$emu/$file" ] || { echo "$emu/$file is missing: run make BUILD=$BUILD test-emu-planted" >&2; exit 1; }
+	done
+done
+
+# rewrite DIR FILE OUTPUT: DIR/kernels/cuda/FILE for the emulation; reports name it as that of the checkout
+rewrite() {
+	(cd "$1" && "$program" "kernels/cuda/$2" >"src/kernels/cuda/$3")
+}
+
+# compile CONFIG DIR FILE OBJECT: a source whose planted copy, or that of a header, lies in DIR/kernels/cuda
+compile() {
+	local stamp command name=kernels/cuda/$3
+	mapfile -t stamp <"$emu/$1/flags"
+	mkdir -p "$2/src/kernels/cuda"
+	if [[ $3 == *.c ]]; then
+		read -r -a command <<<"${stamp[1]}"
+		"${command[@]}" -Wno-error -iquote "$2" -c "$2/$name" -o "$4"
+		return
+	fi
+	local header
+	for header in "$2"/kernels/cuda/*.cuh; do
+		[ ! -e "$header" ] || rewrite "$2" "${header##*/}" "${header##*/}" || return
+	done
+	[ -e "$2/$name" ] || cp "$name" "$2/$name"
+	rewrite "$2" "$3" "${3%.cu}.cpp" || return
+	read -r -a command <<<"${stamp[0]}"
+	# a fault may leave something unused
+	"${command[@]}" -Wno-error -iquote "$2/src" -iquote kernels/cuda -c "$2/src/${name%.cu}.cpp" -o "$4"
+}
+
+# link CONFIG OUTPUT OBJECT...: the library, with these objects in place of those of the same name
+link() {
+	local config=$1 output=$2 stamp front end source name object objects=()
+	shift 2
+	mapfile -t stamp <"$emu/$config/flags"
+	read -r -a front <<<"${stamp[2]}"
+	read -r -a end <<<"${stamp[3]}"
+	for source in kernels/cuda/*.cu kernels/cuda/*.c; do
+		name=${source##*/} name=${name%.*}.o
+		for object; do
+			[ "${object##*/}" = "$name" ] && continue 2
+		done
+		objects+=("$emu/$config/obj/kernels/cuda/$name")
+	done
+	"${front[@]}" "${objects[@]}" "$@" -Wl,--whole-archive "$emu/$config/libcuda_emu.a" -Wl,--no-whole-archive \
+		"${end[@]}" -o "$output"
+}
+
+# replace FILE DIR FROM TO [FROM TO...]: kernels/cuda/FILE to DIR with every FROM, which stands there once, replaced
+replace() {
+	local file=$1 dir=$2 text rest
+	text=$(<"kernels/cuda/$file")
+	shift 2
+	for (( ; $# >= 2; )); do
+		rest=${text#*"$1"}
+		if [ "$rest" = "$text" ]; then
+			printf '%s has no such text any more, adapt tests/gpu/planted.sh:\n%s\n' "$file" "$1"
+			return 1
+		elif [[ $rest == *"$1"* ]]; then
+			printf '%s has this text more than once, adapt tests/gpu/planted.sh:\n%s\n' "$file" "$1"
+			return 1
+		fi
+		text=${text/"$1"/"$2"}
+		shift 2
+	done
+	mkdir -p "$dir/kernels/cuda"
+	printf '%s\n' "$text" >"$dir/kernels/cuda/$file"
+}
+
+# Libraries without a vendor's one, so that the own kernels run: CONFIG-NAME.so and the object that makes it so.
+without() {
+	local config=$1 name=$2 prefix=$3 dir=$work/$1-$2
+	replace "$name.c" "$dir" "\"$prefix\" #name" "\"absent\" #name" && compile "$config" "$dir" "$name.c" "$dir/$name.o" &&
+		link "$config" "$dir.so" "$dir/$name.o"
+}
+
+# run LIBRARY CONFIG OPERATIONS OUTPUT SETTING...
+run() {
+	local library=$1 config=$2 output=$4 names
+	read -r -a names <<<"$3"
+	shift 4
+	env "$@" timeout 300 "$emu/$config/ops" "$library" "${names[@]}" >"$output" 2>&1
+}
+
+# plant KIND FILE[>SOURCE] CONFIG OPERATIONS CHECK FROM TO...
+#
+# FILE has the fault; where it is a header, SOURCE is what is compiled with it. CONFIG: plain, asan or tsan, then settings
+# of the emulation and without=LIBRARY, where the own kernel is to run. OPERATIONS are given to ops. CHECK: pattern that
+# the output has to hold; where a name for it comes first, a bar stands between. FROM stands once in FILE; TO replaces it.
+#
+# try NUMBER ...: the same; result in $work/NUMBER.result
+try() {
+	local dir=$work/$1 kind=$2 file=${3%>*} source=${3#*>} settings=$4 operations=$5 check=${6#*|} seen=${6%%|*}
+	local config=${4%% *} result=$work/$1.result sound objects word environment=()
+	sound=$emu/$config/libheimdall_cuda.so objects=("$dir/${source%.*}.o")
+	for word in $settings; do
+		case $word in
+		without=*)
+			sound=$work/$config-${word#*=}.so
+			objects+=("$work/$config-${word#*=}/${word#*=}.o")
+			;;
+		*=*) environment+=("$word") ;;
+		esac
+	done
+	mkdir -p "$dir"
+	word=$work/sound/${settings//[^a-zA-Z0-9]/_}_$operations
+	if [ ! -e "$word" ] && ! run "$sound" "$config" "$operations" "$dir/text" ${environment[@]+"${environment[@]}"}; then
+		say BROKEN "the sound library fails already ($settings)" "$(head -n 20 "$dir/text")" >"$result"
+		return
+	fi
+	touch "$word"
+	if ! { replace "$file" "$dir" "${@:7}" && compile "$config" "$dir" "$source" "${objects[0]}" &&
+		link "$config" "$dir/library.so" "${objects[@]}"; } >"$dir/text" 2>&1; then
+		say BROKEN "cannot be planted" "$(head -n 20 "$dir/text")" >"$result"
+	elif run "$dir/library.so" "$config" "$operations" "$dir/text" ${environment[@]+"${environment[@]}"}; then
+		say MISSED "all cases of $operations pass ($settings)" >"$result"
+	elif holds "$dir/text" "$check"; then
+		say caught "by ${seen//\*/ ... } ($settings)" >"$result"
+	else
+		say MISSED "not by $seen ($settings) but" \
+			"$(grep -m 6 -E 'FAIL|ERROR|WARNING|error' "$dir/text" || tail -n 3 "$dir/text")" >"$result"
+	fi
+	rm -rf "$dir"
+}
+
+# holds FILE PATTERN
+holds() {
+	# shellcheck disable=SC2053
+	[[ $(<"$1") == *$2* ]]
+}
+
+# Of try: a verdict and what else there is to say, a line each.
+say() {
+	printf '%-7s %-44s in %-17s %s\n' "$1" "$kind" "$file" "$2"
+	[ $# -lt 3 ] || printf '%s\n' "$3"
+}
+
+count=0
+plant() {
+	[[ "$1 $2" == *${ONLY:-}* ]] || return 0
+	while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do
+		wait -n
+	done
+	count=$((count + 1))
+	try "$count" "$@" &
+}
+
+{ without plain cublaslt cublasLt && without tsan cublaslt cublasLt && without plain cufft cufft; } || exit 1
+
+race='ThreadSanitizer: data race'
+nan='NaN in the result|index *got *nan want'
+wrong='wrong result|index *got *want *bound'
+
+# ---- barriers ----
+
+plant 'missing __syncthreads' reduce.cu tsan scale_residual_bwd "$race" \
+	'sums[threadIdx.y][threadIdx.x] = sum;
+	__syncthreads();' \
+	'sums[threadIdx.y][threadIdx.x] = sum;'
+
+plant 'missing __syncthreads' reduce.cu 'plain HD_EMU_ORDER=forward' scale_residual_bwd "$nan" \
+	'sums[threadIdx.y][threadIdx.x] = sum;
+	__syncthreads();' \
+	'sums[threadIdx.y][threadIdx.x] = sum;'
+
+plant 'missing second __syncthreads' 'reduce.cuh>layernorm.cu' tsan layernorm_fwd "$race" \
+	'		value[i] = sum;
+	}
+	__syncthreads();' \
+	'		value[i] = sum;
+	}'
+
+plant 'missing __syncthreads' assemble_batch.cu tsan assemble_batch "$race" \
+	'	__syncthreads();
+' ''
+
+plant 'missing second __syncthreads' gemm.cu 'tsan without=cublaslt' linear_fwd "$race" \
+	'		__syncthreads();
+	}
+' '	}
+'
+
+plant 'missing barrier between lanes of a warp' stft.cu tsan stft_power "$race" \
+	'		__syncthreads();
+		float2 *other' \
+	'		float2 *other'
+
+plant 'missing barrier between lanes of a warp' stft.cu 'plain HD_EMU_ORDER=reverse' stft_power "$wrong" \
+	'		__syncthreads();
+		float2 *other' \
+	'		float2 *other'
+
+plant '__syncwarp where the block has to wait' reduce.cu tsan scale_residual_bwd "$race" \
+	'__syncthreads();' '__syncwarp();'
+
+plant 'barrier in divergent code' 'reduce.cuh>sum_squares.cu' plain sum_squares 'divergent barrier: thread' \
+	'		if (lane == 0)
+			part[i * warps + warp] = sum;
+	}
+	__syncthreads();' \
+	'		if (lane == 0) {
+			part[i * warps + warp] = sum;
+			__syncthreads();
+		}
+	}'
+
+plant 'early exit before a barrier' scale_residual.cu plain scale_residual_bwd 'threads have exited' \
+	'	sums[threadIdx.y][threadIdx.x] = sum;' \
+	'	if (c >= packs)
+		return;
+	sums[threadIdx.y][threadIdx.x] = sum;'
+
+plant 'early exit before a barrier' gemm.cu 'plain without=cublaslt' linear_fwd 'threads have exited' \
+	'	float sum[EACH][EACH] = {};' \
+	'	if (i0 + row >= p.m)
+		return;
+	float sum[EACH][EACH] = {};'
+
+# ---- warps ----
+
+plant 'wrong mask' 'reduce.cuh>layernorm.cu' plain layernorm_fwd 'which is not in the mask 0000ffff' \
+	'#define HD_ALL_LANES 0xffffffffu' '#define HD_ALL_LANES 0x0000ffffu'
+
+plant 'shuffle in divergent code' assemble_batch.cu plain assemble_batch 'deadlock in kernel*waits at a warp shuffle' \
+	'if (!b.mean)' 'if (!b.mean && lane < b.W)'
+
+# ---- blocks ----
+
+plant 'race between blocks' adamw.cu tsan adamw "$race" \
+	'if (blockIdx.x == 0 && threadIdx.x == 0)' 'if (threadIdx.x == 0)'
+
+plant 'race between blocks' linear.cu tsan linear_bwd_weight "$race" \
+	'part[(size_t)blockIdx.x * K + k] = sum;' 'part[k] = sum;'
+
+plant 'order of a sum left to chance' linear.cu 'plain HD_EMU_ORDER=random:1' linear_bwd_weight 'db: two runs differ' \
+	'	sums[threadIdx.y][threadIdx.x] = sum;
+	__syncthreads();' \
+	'	if (threadIdx.y == 0)
+		sums[0][threadIdx.x] = 0;
+	__syncthreads();
+	atomicAdd(&sums[0][threadIdx.x], sum);
+	__syncthreads();
+	sum = sums[0][threadIdx.x];' \
+	'	for (int i = 1; i < ROWS; i++)
+		sum += sums[i][threadIdx.x];
+' ''
+
+# ---- memory ----
+
+plant 'write outside of global memory' dwconv7.cu asan dwconv7_fwd 'AddressSanitizer: heap-buffer-overflow*WRITE of size 4' \
+	'if (h0 + r < m.H && (WHOLE || w0 + w < m.W))' 'if (WHOLE || w0 + w < m.W)'
+
+plant 'read outside of global memory' dwconv7.cu asan dwconv7_fwd 'AddressSanitizer: heap-buffer-overflow*READ of size 4' \
+	'		if (h < 0 || h >= m.H)
+			continue;
+		float row' \
+	'		if (h < 0)
+			continue;
+		float row'
+
+plant 'write just behind a buffer' magnitude.cu plain magnitude 'out: written behind its end' \
+	'if (rest < n)' 'if (rest <= n)'
+
+plant 'outside of static shared memory, by index' scale_residual.cu asan scale_residual_bwd \
+	'runtime error: index 8 out of bounds' \
+	'row < HD_TILE_ROWS; row++' 'row <= HD_TILE_ROWS; row++'
+
+plant 'outside of static shared memory, by pointer' 'reduce.cuh>layernorm.cu' asan layernorm_fwd \
+	'AddressSanitizer: heap-buffer-overflow' \
+	'w < warps; w++' 'w <= warps; w++'
+
+plant 'outside of dynamic shared memory' layernorm.cu asan layernorm_bwd 'AddressSanitizer: heap-buffer-overflow' \
+	'TEAMS > 1 ? 2 * (size_t)a.C' 'TEAMS > 1 ? (size_t)a.C'
+
+plant 'dynamic shared memory not asked for' assemble_batch.cu plain assemble_batch 'was launched with none' \
+	'size_t shared = (size_t)C * sizeof(channel);' 'size_t shared = 0;'
+
+plant 'misaligned float4' layernorm.cu asan layernorm_fwd 'runtime error: *misaligned address' \
+	'bool wide = C % WIDTH == 0 && hd_cuda_aligned16(y)' 'bool wide = hd_cuda_aligned16(y)'
+
+plant 'misaligned float4' assemble_batch.cu asan assemble_batch 'runtime error: *misaligned address' \
+	'if (values % WORDS == 0 && hd_cuda_aligned16(out))' 'if (hd_cuda_aligned16(out))'
+
+plant 'host pointer to a kernel' gaussian_nll.cu plain gaussian_nll 'which is host memory or no memory at all' \
+	'hd_loss loss, float scale, int64_t N)
+{' \
+	'const hd_loss *passed, float scale, int64_t N)
+{
+	const hd_loss &loss = *passed;' \
+	'*loss, scale, N);' 'loss, scale, N);'
+
+plant 'use after free of device memory' backend.c plain add 'memory that has been freed' \
+	'	HD_TRY(b->ops.add(device' \
+	'	cudaFree(device);
+	HD_TRY(b->ops.add(device'
+
+plant 'use after free of device memory' stft.cu asan stft_power 'AddressSanitizer: heap-use-after-free' \
+	'	f->table = static_cast<const float2 *>(device);' \
+	'	cudaFree(device);
+	f->table = static_cast<const float2 *>(device);'
+
+plant 'shared memory read before it is written' reduce.cu plain scale_residual_bwd "$nan" \
+	'	sums[threadIdx.y][threadIdx.x] = sum;' \
+	'	if (threadIdx.y < pieces)
+		sums[threadIdx.y][threadIdx.x] = sum;'
+
+plant 'scratch read before it is written' layernorm.cu plain layernorm_bwd "$nan" \
+	'a.rows, (int)a.C);
+	return grid;' \
+	'a.rows, (int)a.C);
+	return pieces(a.rows, 1);'
+
+plant 'device memory never freed' backend.c 'plain HD_EMU_LEAKS=1' stft_power 'things of the device were never freed' \
+	'	hd_cuda_stft_close();
+' ''
+
+plant 'host writes device memory' backend.c 'asan HD_EMU_POISON=1' transfers 'AddressSanitizer: use-after-poison' \
+	'HD_TRY(hd_cuda_check(cudaMemsetAsync(dst, byte, bytes, hd_cuda_stream(stream)), "fill"));' \
+	'(void)stream, memset(dst, byte, bytes);'
+
+# ---- streams ----
+
+plant 'pinned memory reused too early' backend.c 'plain HD_EMU_LAZY=1' transfers \
+	'transfers: uploads one after the other: byte' \
+	'	HD_TRY(hd_cuda_check(cudaEventSynchronize(b->taken[slot]), "upload"));
+' ''
+
+plant 'pinned memory reused too early' backend.c tsan transfers "$race" \
+	'	HD_TRY(hd_cuda_check(cudaEventSynchronize(b->taken[slot]), "upload"));
+' ''
+
+plant 'event before what it stands for' backend.c 'plain HD_EMU_LAZY=1' transfers \
+	'transfers: uploads one after the other: byte' \
+	'	HD_TRY(hd_cuda_check(cudaMemcpyAsync(dst, pinned, bytes, cudaMemcpyHostToDevice, stream), "upload"));
+	HD_TRY(hd_cuda_check(cudaEventRecord(b->taken[slot], stream), "upload"));' \
+	'	HD_TRY(hd_cuda_check(cudaEventRecord(b->taken[slot], stream), "upload"));
+	HD_TRY(hd_cuda_check(cudaMemcpyAsync(dst, pinned, bytes, cudaMemcpyHostToDevice, stream), "upload"));'
+
+plant 'host reads before the stream is done' backend.c 'plain HD_EMU_LAZY=1' add '1+1 and 2+2 gave' \
+	'	HD_TRY(hd_cuda_check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, cuda), "download"));
+	HD_TRY(hd_cuda_check(cudaStreamSynchronize(cuda), "download"));' \
+	'	void *pinned = ((cuda_backend *)self)->staging;
+	HD_TRY(hd_cuda_check(cudaMemcpyAsync(pinned, src, bytes, cudaMemcpyDeviceToHost, cuda), "download"));
+	memcpy(dst, pinned, bytes);'
+
+plant 'default stream' reduce.cu 'plain HD_EMU_DEFAULT_STREAM=forbid' scale_residual_bwd \
+	'on the default stream, which HD_EMU_DEFAULT_STREAM forbids' \
+	'hd_cuda_stream(stream)>>>' '0>>>'
+
+plant 'streams that nothing orders' reduce.cu tsan scale_residual_bwd "$race" \
+	'hd_cuda_stream(stream)>>>' '0>>>'
+
+plant 'streams that nothing orders' reduce.cu 'plain HD_EMU_LAZY=1' scale_residual_bwd "$nan" \
+	'hd_cuda_stream(stream)>>>' '0>>>'
+
+# ---- results ----
+
+plant 'off by one in a sum' 'reduce.cuh>sum_squares.cu' plain sum_squares "$wrong" \
+	'lanes = HD_WARP / 2' 'lanes = HD_WARP / 4'
+
+plant 'off by one in a sum' dwconv7.cu plain dwconv7_bwd_weight "$wrong" \
+	'int piece = 0; piece < pieces' 'int piece = 1; piece < pieces'
+
+plant 'wrong tap' dwconv7.cu plain dwconv7_bwd_data "$wrong" \
+	'ALL - 1 - i * TAPS - j' 'i * TAPS + j'
+
+plant 'wrong twiddle of an odd radix' stft.cu 'plain without=cufft' stft_power "$wrong" \
+	'angle -= angle >= span ? span : 0;' 'angle -= angle > span ? span : 0;'
+
+plant 'beta 0 that keeps NaN' reduce.cu plain layernorm_bwd "$nan" \
+	'(beta == 0 ? 0.0f : beta * out[c])' 'beta * out[c]'
+
+plant 'beta 0 that keeps NaN' dwconv7.cu plain dwconv7_bwd_weight "$nan" \
+	'(beta == 0 ? 0 : beta * *out)' 'beta * *out'
+
+plant 'beta 0 that keeps NaN' gemm.cu 'plain without=cublaslt' linear_bwd_weight "$nan" \
+	'p.beta == 0 ? 0 : p.beta * *out' 'p.beta * *out'
+
+# ---- launches ----
+
+plant 'launch refused' patch.cu plain patch_scatter 'CUDA error 9, cudaErrorInvalidConfiguration' \
+	'constexpr int ROWS = 8;' 'constexpr int ROWS = 64;'
+
+plant 'launch refused and not checked' patch.cu plain patch_scatter "$nan" \
+	'constexpr int ROWS = 8;' 'constexpr int ROWS = 64;' \
+	'return HD_CUDA_LAUNCHED(patch_scatter);' 'return HD_OK;'
+
+plant 'empty grid' layernorm.cu plain layernorm_fwd 'CUDA error 9, cudaErrorInvalidConfiguration' \
+	'	if (rows == 0)
+		return HD_OK;
+' ''
+
+wait
+caught=0
+for ((i = 1; i <= count; i++)); do
+	cat "$work/$i.result"
+	[[ $(<"$work/$i.result") == caught* ]] && caught=$((caught + 1))
+done
+echo "$caught of $count planted faults caught"
+[ "$caught" -eq "$count" ] && [ "$count" -gt 0 ]
