@@ -206,8 +206,9 @@ EMU_CUH := $(patsubst %,$(EMU)/src/%,$(wildcard kernels/cuda/*.cuh))
 EMU_SELF := $(basename $(wildcard tests/cuda_emu/tests/*.c tests/cuda_emu/tests/*.cu))
 EMU_BACKEND := $(basename $(wildcard kernels/cuda/*.cu kernels/cuda/*.c))
 EMU_OPS := $(basename tests/gpu/ops.c $(wildcard tests/cases/*.c tests/ref/*.c) host/common/status.c kernels/dtype.c)
+EMU_TUNE := tests/gpu/test_tune $(filter-out tests/gpu/ops,$(EMU_OPS))
 EMU_LIBS := -ldnnl -lfftw3f -lm -ldl -lpthread
-EMU_HEADERS := cuda_runtime_api.h cublasLt.h cufft.h nccl.h
+EMU_HEADERS := cuda_runtime_api.h cublasLt.h cudnn.h cufft.h nccl.h
 
 EMU_WARN := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wformat=2 -Wundef -Wno-format-truncation
 EMU_INCLUDE := -Iinclude -I$(EMU)/src -I. -isystem $(CUDA_HOME)/include -D_GNU_SOURCE
@@ -278,6 +279,12 @@ $(EMU)/$(1)/libheimdall_cuda.so: $(EMU_BACKEND:%=$(EMU)/$(1)/obj/%.o) $(EMU)/$(1
 	@$(CXX) $(emu_tested_$(1)) -shared $(EMU_BACKEND:%=$(EMU)/$(1)/obj/%.o) \
 	  -Wl,--whole-archive $(EMU)/$(1)/libcuda_emu.a -Wl,--no-whole-archive $(EMU_LIBS) -o $$@
 
+
+# The tuner and cuDNN's ways, from the inside: linked with the back end's objects.
+$(EMU)/$(1)/test_tune: $(EMU_TUNE:%=$(EMU)/$(1)/obj/%.o) $(EMU_BACKEND:%=$(EMU)/$(1)/obj/%.o) $(EMU)/$(1)/libcuda_emu.a
+	@echo '  LD $$@'
+	@$(CXX) $(emu_tested_$(1)) -rdynamic $$(filter %.o,$$^) -Wl,--whole-archive $(EMU)/$(1)/libcuda_emu.a \
+	  -Wl,--no-whole-archive -lcriterion $(EMU_LIBS) -o $$@
 $(EMU)/$(1)/ops: $(EMU_OPS:%=$(EMU)/$(1)/obj/%.o)
 	@echo '  LD $$@'
 	@$(CC) $(emu_tested_$(1)) $$^ -lm -ldl -o $$@
@@ -301,9 +308,9 @@ test-emu-self: emu-headers deps deps-emu ## the CUDA emulation's own tests: plan
 
 # Shapes above EMU_LIMIT elements are left out under the thread sanitizer, which is slow.
 EMU_LIMIT ?= 60000
-test-emu: emu-headers deps deps-emu ## the CUDA sources without a GPU: every operation and whole trainings, emulated, under sanitizers
+test-emu: emu-headers deps-test deps-emu ## the CUDA sources without a GPU: every operation and whole trainings, emulated, under sanitizers
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(EMU)/rewrite $(EMU_CONFIGS:%=$(EMU)/%/self) \
-	  $(EMU_CONFIGS:%=$(EMU)/%/libheimdall_cuda.so) $(EMU_CONFIGS:%=$(EMU)/%/ops)
+	  $(EMU_CONFIGS:%=$(EMU)/%/libheimdall_cuda.so) $(EMU_CONFIGS:%=$(EMU)/%/ops) $(EMU)/plain/test_tune $(EMU)/asan/test_tune
 	BUILD=$(BUILD) EMU_LIMIT=$(EMU_LIMIT) tests/gpu/emulated.sh
 
 test-gpu: deps-test ## the same on this machine's GPU, and under compute-sanitizer where that is installed

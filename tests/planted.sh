@@ -18,6 +18,9 @@ stft_mel_db|stft.c|s/log10f(sum + floor)/log10f(sum)/
 assemble_batch|assemble_batch.c|s/ + start\[n\]/ + 0 * start[n]/
 patch_gather|patch.c|s/ho \* p + i) \* W + wo \* p) \* C/ho * p + i) * W + wo) * C/
 patch_scatter|patch.c|s/memset(row + used, 0,/memset(row + used, 1,/
+patch_conv_fwd|patch_conv.c|s/(y, work, w, b, dt/(y, work, w, NULL, dt/
+patch_conv_bwd_data|patch_conv.c|s/work, dt, N, H, W, C, p, stream/work, dt, N, W, H, C, p, stream/
+patch_conv_bwd_weight|patch_conv.c|s/dw, db, dy, work, beta, rest/dw, db, dy, work, 0.0f, rest/
 linear_fwd|linear.c|s/b ? 1\.0f : 0\.0f/1.0f/
 linear_bwd_data|linear.c|s/dy, K, w, C, 0\.0f/dy, K, w, C, 1.0f/
 linear_bwd_weight|linear.c|s/dy, K, x, C, beta, dw/dy, K, x, C, 0.0f, dw/

@@ -191,3 +191,62 @@ Test(model, drop_path_is_another_layer_scale)
 	stop(&dropped);
 	stop(&plain);
 }
+
+/* Another model in the place of a fixture's, with the golden weights and rows. */
+static void remake(fixture *f, const hd_model_config *config)
+{
+	int count;
+	hd_model_free(f->model);
+	cr_assert_eq(hd_model_create(&f->model, f->backend, config), HD_OK, "%s", hd_error_text());
+	const hd_parameter *p = hd_model_parameters(f->model, &count);
+	for (int i = 0; i < count; i++)
+		cr_assert_eq(
+		        hd_model_write(f->model, HD_FLAT_WEIGHTS, i, golden(f, "w.", p[i].name, p[i].size)), HD_OK);
+	put_rows(f, 3, 0, 3);
+}
+
+static void expect_same_answers(const fixture *a, const fixture *b)
+{
+	float mu[2][2 * ROWS_MAX];
+	get(a, mu[0], hd_model_buffers(a->model)->mu, sizeof mu[0]);
+	get(b, mu[1], hd_model_buffers(b->model)->mu, sizeof mu[1]);
+	for (int i = 0; i < 2 * ROWS_MAX; i++)
+		cr_assert(memcmp(&mu[0][i], &mu[1][i], sizeof(float)) == 0, "mu[%d]: %.9g and %.9g", i,
+		        (double)mu[0][i], (double)mu[1][i]);
+}
+
+/* Back ends without patch convolutions gather patches and multiply; on the CPU both ways give the same bits. */
+Test(model, patch_convolutions_are_patches_and_linear_layers)
+{
+	fixture whole = {0}, composed = {0};
+	int count;
+	begin(&whole);
+	begin(&composed);
+	cr_assert(whole.backend->ops.patch_conv_fwd != NULL,
+	        "the CPU back end has no patch convolutions: nothing to test");
+	composed.backend->ops.patch_conv_fwd = NULL;
+	composed.backend->ops.patch_conv_bwd_data = NULL;
+	composed.backend->ops.patch_conv_bwd_weight = NULL;
+	remake(&composed, &small);
+	pass(&whole);
+	pass(&composed);
+	expect_same_answers(&whole, &composed);
+	const hd_parameter *p = hd_model_parameters(whole.model, &count);
+	for (int i = 0; i < count; i++) {
+		float *a = calloc((size_t)p[i].size, sizeof(float)), *b = calloc((size_t)p[i].size, sizeof(float));
+		cr_assert_eq(hd_model_read(whole.model, HD_FLAT_GRADIENTS, i, a), HD_OK);
+		cr_assert_eq(hd_model_read(composed.model, HD_FLAT_GRADIENTS, i, b), HD_OK);
+		cr_assert_arr_eq(a, b, (size_t)p[i].size * sizeof(float), "gradient of %s differs", p[i].name);
+		free(b);
+		free(a);
+	}
+	hd_model_config config = small;
+	config.inference = true;
+	remake(&whole, &config);
+	remake(&composed, &config);
+	cr_assert_eq(hd_model_forward(whole.model, false), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_model_forward(composed.model, false), HD_OK, "%s", hd_error_text());
+	expect_same_answers(&whole, &composed);
+	stop(&composed);
+	stop(&whole);
+}

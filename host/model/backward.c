@@ -47,6 +47,30 @@ done:
 	return st;
 }
 
+/* Gradients of the stage's convolution over patches of x (N,H,W,C), of x itself where dx is not NULL. */
+static hd_status patch_conv_back(const hd_model *m, const hd_stage *stage, float *dx, const float *dy, const float *x,
+        int64_t H, int64_t W, int64_t C, int64_t patch)
+{
+	hd_status st;
+	const hd_ops *ops = &m->backend->ops;
+	int64_t N = m->config.batch, rows = N * stage->P, K = stage->C;
+	if (!hd_model_convolves(m)) {
+		HD_TRY(linear_back(
+		        m, dx ? m->wide_grad[0] : NULL, dy, stage->cols, stage->conv, rows, patch * patch * C, K));
+		if (dx)
+			HD_TRY(ops->patch_scatter(dx, m->wide_grad[0], HD_F32, N, H, W, C, patch, m->stream));
+		return HD_OK;
+	}
+	HD_TRY(ops->patch_conv_bwd_weight(hd_model_gradient(m, stage->conv.weight),
+	        hd_model_gradient(m, stage->conv.bias), dy, x, m->beta, m->work, HD_F32, N, H, W, C, K, patch,
+	        m->stream));
+	if (dx)
+		HD_TRY(ops->patch_conv_bwd_data(dx, dy, hd_model_weight(m, stage->conv.weight), m->work, HD_F32, N, H,
+		        W, C, K, patch, m->stream));
+done:
+	return st;
+}
+
 /* What stands in front of a stage's blocks: stem or downsampling. */
 static hd_status entry_backward(hd_model *m, int s)
 {
@@ -56,14 +80,12 @@ static hd_status entry_backward(hd_model *m, int s)
 	if (s == 0) {
 		HD_TRY(norm_back(m, m->branch_grad[0], m->grad[0], stage->conv_out, stage->mean, stage->rstd,
 		        stage->norm, rows, stage->C));
-		HD_TRY(linear_back(m, NULL, m->branch_grad[0], stage->cols, stage->conv, rows,
-		        (int64_t)HD_STEM_PATCH * HD_STEM_PATCH * m->config.channels, stage->C));
+		HD_TRY(patch_conv_back(m, stage, NULL, m->branch_grad[0], m->io.input, m->config.height,
+		        m->config.width, m->config.channels, HD_STEM_PATCH));
 	} else {
 		const hd_stage *before = &m->stages[s - 1];
-		HD_TRY(linear_back(m, m->wide_grad[0], m->grad[0], stage->cols, stage->conv, rows,
-		        HD_DOWN_PATCH * HD_DOWN_PATCH * before->C, stage->C));
-		HD_TRY(m->backend->ops.patch_scatter(m->branch_grad[0], m->wide_grad[0], HD_F32, N, before->H,
-		        before->W, before->C, HD_DOWN_PATCH, m->stream));
+		HD_TRY(patch_conv_back(m, stage, m->branch_grad[0], m->grad[0], stage->norm_out, before->H, before->W,
+		        before->C, HD_DOWN_PATCH));
 		HD_TRY(norm_back(m, m->grad[0], m->branch_grad[0], stage->in, stage->mean, stage->rstd, stage->norm,
 		        N * before->P, before->C));
 	}

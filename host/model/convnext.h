@@ -37,9 +37,10 @@ typedef struct hd_stage {
 	/* stage 0: stem convolution then norm; others: norm then 2x2 convolution */
 	hd_linear_params conv;
 	hd_norm_params norm;
-	float *norm_out, *mean, *rstd, *cols, *conv_out;
-	float *in;  /* what the first part reads: the network input or the last stage's output */
-	float *out; /* what the blocks read first */
+	float *norm_out, *mean, *rstd, *conv_out;
+	float *cols; /* patches, kept for backward; scratch where the back end convolves */
+	float *in;   /* what the first part reads: the network input or the last stage's output */
+	float *out;  /* what the blocks read first */
 } hd_stage;
 
 /* One head: D, then each hidden width with norm, ReLU and dropout, then 2. */
@@ -114,6 +115,13 @@ hd_status hd_model_build_plan(hd_model *model);
  */
 hd_status hd_model_allocate(hd_model *model);
 void hd_model_release(hd_model *model);
+
+/* Whether the back end has patch convolutions; else they are patches and linear layers. */
+static inline bool hd_model_convolves(const hd_model *model)
+{
+	const hd_ops *ops = &model->backend->ops;
+	return ops->patch_conv_fwd && ops->patch_conv_bwd_data && ops->patch_conv_bwd_weight;
+}
 
 /* Drop path's factors of a block's branch, (N); NULL outside training and without drop path. */
 static inline const float *hd_model_path(const hd_model *model, const hd_block *block)

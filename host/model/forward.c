@@ -16,14 +16,28 @@ static hd_status norm(const hd_model *m, float *y, float *mean, float *rstd, con
 	        HD_NORM_EPS, HD_F32, rows, C, m->stream);
 }
 
+/* The stage's convolution over patches of x (N,H,W,C). */
+static hd_status patch_conv(
+        const hd_model *m, const hd_stage *st, const float *x, int64_t H, int64_t W, int64_t C, int64_t patch)
+{
+	hd_status status;
+	const hd_ops *ops = &m->backend->ops;
+	int64_t N = m->config.batch;
+	if (hd_model_convolves(m))
+		return ops->patch_conv_fwd(st->conv_out, x, hd_model_weight(m, st->conv.weight),
+		        hd_model_weight(m, st->conv.bias), st->cols, HD_F32, N, H, W, C, st->C, patch, m->stream);
+	status = ops->patch_gather(st->cols, x, HD_F32, N, H, W, C, patch, m->stream);
+	if (status == HD_OK)
+		status = linear(m, st->conv_out, st->cols, st->conv, N * st->P, patch * patch * C, st->C);
+	return status;
+}
+
 static hd_status stem(hd_model *m, hd_stage *st)
 {
 	hd_status status;
-	int64_t N = m->config.batch, Cin = m->config.channels, rows = N * st->P;
-	status = m->backend->ops.patch_gather(
-	        st->cols, m->io.input, HD_F32, N, m->config.height, m->config.width, Cin, HD_STEM_PATCH, m->stream);
-	if (status == HD_OK)
-		status = linear(m, st->conv_out, st->cols, st->conv, rows, HD_STEM_PATCH * HD_STEM_PATCH * Cin, st->C);
+	const hd_model_config *c = &m->config;
+	int64_t rows = c->batch * st->P;
+	status = patch_conv(m, st, m->io.input, c->height, c->width, c->channels, HD_STEM_PATCH);
 	if (status == HD_OK)
 		status = norm(m, st->norm_out, st->mean, st->rstd, st->conv_out, st->norm, rows, st->C);
 	st->out = st->norm_out;
@@ -36,11 +50,7 @@ static hd_status downsample(hd_model *m, hd_stage *st, const hd_stage *before)
 	int64_t N = m->config.batch;
 	status = norm(m, st->norm_out, st->mean, st->rstd, st->in, st->norm, N * before->P, before->C);
 	if (status == HD_OK)
-		status = m->backend->ops.patch_gather(
-		        st->cols, st->norm_out, HD_F32, N, before->H, before->W, before->C, HD_DOWN_PATCH, m->stream);
-	if (status == HD_OK)
-		status = linear(m, st->conv_out, st->cols, st->conv, N * st->P,
-		        HD_DOWN_PATCH * HD_DOWN_PATCH * before->C, st->C);
+		status = patch_conv(m, st, st->norm_out, before->H, before->W, before->C, HD_DOWN_PATCH);
 	st->out = st->conv_out;
 	return status;
 }

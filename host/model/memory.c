@@ -130,6 +130,8 @@ hd_status hd_model_allocate(hd_model *m)
 		return st == HD_E_MEMORY ? too_large(m) : st;
 	for (size_t i = 0; m->memory && i < m->buffer_count; i++)
 		*m->buffers[i].where = (float *)(void *)((char *)m->memory + m->buffers[i].offset);
+	for (int s = 0; s < HD_STAGES && hd_model_convolves(m); s++)
+		m->stages[s].cols = m->work;
 	if (hd_model_keeps_no_maps(m))
 		share_maps(m);
 	m->io.mu = m->heads[0].out;

@@ -51,8 +51,10 @@ static void want_stage(planner *p, int s, int64_t N)
 	hd_model *m = p->model;
 	hd_stage *stage = &m->stages[s];
 	int64_t rows = N * stage->P;
+	bool keeps_patches = !hd_model_convolves(m);
 	if (s == 0) {
-		want(p, &stage->cols, rows * HD_STEM_PATCH * HD_STEM_PATCH * m->config.channels);
+		if (keeps_patches)
+			want(p, &stage->cols, rows * HD_STEM_PATCH * HD_STEM_PATCH * m->config.channels);
 		want(p, &stage->conv_out, rows * stage->C);
 		want(p, &stage->mean, rows);
 		want(p, &stage->rstd, rows);
@@ -63,7 +65,8 @@ static void want_stage(planner *p, int s, int64_t N)
 		want(p, &stage->mean, rows_before);
 		want(p, &stage->rstd, rows_before);
 		want(p, &stage->norm_out, rows_before * before->C);
-		want(p, &stage->cols, rows * HD_DOWN_PATCH * HD_DOWN_PATCH * before->C);
+		if (keeps_patches)
+			want(p, &stage->cols, rows * HD_DOWN_PATCH * HD_DOWN_PATCH * before->C);
 		want(p, &stage->conv_out, rows * stage->C);
 	}
 	for (int i = 0; i < stage->depth; i++)
@@ -93,7 +96,40 @@ static int64_t widest_head(const hd_model_config *c)
 	return widest;
 }
 
-/* The largest scratch any backward operation of this plan asks for, in bytes. */
+/* Of a stage's patch convolution: the map that it reads and the patch. */
+typedef struct patches {
+	int64_t H, W, C, patch;
+} patches;
+
+static patches patches_of(const hd_model *m, int s)
+{
+	const hd_stage *before = s > 0 ? &m->stages[s - 1] : NULL;
+	if (before)
+		return (patches){before->H, before->W, before->C, HD_DOWN_PATCH};
+	return (patches){m->config.height, m->config.width, m->config.channels, HD_STEM_PATCH};
+}
+
+static size_t max_bytes(size_t a, size_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Scratch of a stage's patch convolution where the back end has it, in bytes; forward alone where nothing runs back. */
+static size_t patch_conv_work(const hd_model *m, int s, bool forward_only)
+{
+	const hd_ops *ops = &m->backend->ops;
+	patches x = patches_of(m, s);
+	int64_t N = m->config.batch, K = m->stages[s].C;
+	if (!hd_model_convolves(m))
+		return 0;
+	size_t most = ops->patch_conv_fwd_work(N, x.H, x.W, x.C, K, x.patch);
+	if (forward_only)
+		return most;
+	most = max_bytes(most, ops->patch_conv_bwd_data_work(N, x.H, x.W, x.C, K, x.patch));
+	return max_bytes(most, ops->patch_conv_bwd_weight_work(N, x.H, x.W, x.C, K, x.patch));
+}
+
+/* The largest scratch any operation of a training step of this plan asks for, in bytes. */
 static size_t work_bytes(const hd_model *m)
 {
 	const hd_ops *ops = &m->backend->ops;
@@ -101,8 +137,7 @@ static size_t work_bytes(const hd_model *m)
 	size_t most = ops->sum_squares_work(m->flat_size - m->trained_from);
 #define ATLEAST(call)                                                                                                  \
 	do {                                                                                                           \
-		size_t bytes = (call);                                                                                 \
-		most = bytes > most ? bytes : most;                                                                    \
+		most = max_bytes(most, call);                                                                          \
 	} while (0)
 	int64_t C_before = m->config.channels;
 	for (int s = 0; s < HD_STAGES; s++) {
@@ -115,6 +150,7 @@ static size_t work_bytes(const hd_model *m)
 		ATLEAST(ops->layernorm_bwd_work(rows, C));
 		ATLEAST(ops->layernorm_bwd_work(rows * patch * patch, C_before));
 		ATLEAST(ops->dwconv7_bwd_weight_work(N, st->H, st->W, C));
+		ATLEAST(patch_conv_work(m, s, false));
 		ATLEAST(ops->scale_residual_bwd_work(N, st->P, C));
 		C_before = C;
 	}
@@ -147,6 +183,8 @@ static void want_maps(planner *p)
 		rows = max64(rows, N * st->P);
 		if (s > 0) /* the columns of a 2x2 patch convolution */
 			wide = max64(wide, N * st->P * HD_DOWN_PATCH * HD_DOWN_PATCH * m->stages[s - 1].C);
+		if (hd_model_keeps_no_maps(m))
+			wide = max64(wide, (int64_t)(patch_conv_work(m, s, true) / sizeof(float) + 1));
 	}
 	for (int i = 0; i < 2; i++) {
 		want(p, &m->grad[i], narrow);

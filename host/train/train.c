@@ -253,6 +253,14 @@ static void print_epoch(const hd_trainer *t, const hd_metrics *train, const hd_m
 	        s->norm_sum / (double)t->steps_per_epoch, s->norm_max);
 }
 
+/* What the back end found out on the way, as a library's way that did not agree. */
+static void print_notes(hd_backend *backend)
+{
+	char text[8192];
+	if (backend->notes && backend->notes(backend, text, sizeof text))
+		hd_warn("%s", text);
+}
+
 static hd_status run_epoch(hd_trainer *t, hd_metrics *val)
 {
 	hd_status st;
@@ -269,6 +277,7 @@ static hd_status run_epoch(hd_trainer *t, hd_metrics *val)
 	}
 	double seconds = hd_now_s() - started;
 	print_epoch(t, &train, val, lr, seconds);
+	print_notes(t->backend);
 	if (t->hooks.epoch_end)
 		t->hooks.epoch_end(t->hooks.context, t->state.epoch, &train, val);
 	if (t->settings->fast_dev_run) {

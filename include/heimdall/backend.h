@@ -132,6 +132,11 @@ struct hd_backend {
 	hd_status (*record)(hd_backend *self, hd_event *event, hd_stream *stream);
 	hd_status (*await)(hd_backend *self, hd_stream *stream, hd_event *event); /* the stream waits, not the host */
 	hd_status (*wait)(hd_backend *self, hd_event *event);                     /* the host waits */
+	/*
+	 * What the user may want to know and no operation failed for, a line each, since the last call; at most
+	 * bytes - 1 of it, ended by a zero. Returns the length; 0: nothing. NULL: this back end has none.
+	 */
+	size_t (*notes)(hd_backend *self, char *out, size_t bytes);
 	void (*close)(hd_backend *self);
 	char reason[512]; /* why hd_backend_open took this one, one line */
 };
@@ -142,6 +147,8 @@ struct hd_backend {
  *
  * The GPU back end is libheimdall_cuda.so, opened at run time: the file that HEIMDALL_CUDA_LIBRARY names where that is
  * set, else beside the program or in ../lib/heimdall from there. The device is the first of CUDA_VISIBLE_DEVICES.
+ * It measures at first calls which of several ways to a convolution is the fastest; HEIMDALL_TUNING is "off" for the
+ * own one always, or names the file that keeps the choices (default: heimdall/tuning.tsv in the user's cache folder).
  *
  * HD_E_USAGE for an unknown name; HD_E_UNSUPPORTED for "gpu" where no device answers, with the versions of driver and
  * toolkit and what is missing.

@@ -7,14 +7,17 @@
 #include <string.h>
 
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/cudnn.h"
 #include "kernels/cuda/plugin.h"
+#include "kernels/cuda/tune.h"
 
 /* What the build compiled for, such as "80 90". */
 #ifndef HD_CUDA_ARCHS
 #define HD_CUDA_ARCHS "unknown"
 #endif
 
-#define WORKSPACE_BYTES ((size_t)32 << 20) /* of cuBLASLt: what NVIDIA recommends for Hopper and later */
+#define WORKSPACE_BYTES                                                                                                \
+	((size_t)32 << 20) /* of vendor libraries: what NVIDIA recommends for cuBLASLt on Hopper and later */
 /*
  * An upload goes through the next slots of a ring of pinned memory, so that the host does not wait for the stream: as
  * many slots as the small uploads of several steps.
@@ -299,12 +302,20 @@ done:
 	return st;
 }
 
+static size_t cuda_notes(hd_backend *self, char *out, size_t bytes)
+{
+	(void)self;
+	return hd_cuda_tune_notes(out, bytes);
+}
+
 static void cuda_close(hd_backend *self)
 {
 	cuda_backend *b = (cuda_backend *)self;
 	cudaSetDevice(b->device);
 	if (hd_cuda_main_stream.cuda)
 		cudaStreamSynchronize(hd_cuda_main_stream.cuda);
+	hd_cuda_tune_close();
+	hd_cuda_cudnn_close();
 	hd_cuda_linear_close();
 	hd_cuda_stft_close();
 	for (int i = SLOTS - 1; i >= 0; i--)
@@ -392,6 +403,7 @@ static hd_status open_device(hd_backend **out, int device, hd_cuda_fail_function
 	        .record = cuda_record,
 	        .await = cuda_await,
 	        .wait = cuda_wait,
+	        .notes = cuda_notes,
 	        .close = cuda_close,
 	};
 	hd_status st = start(b);

@@ -6,9 +6,10 @@
 
 #include "kernels/cuda/library.h"
 
+static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12", NULL};
+
 const hd_cublaslt *hd_cuda_cublaslt(void)
 {
-	static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12", NULL};
 	static const char *const symbols[] = {
 #define X(name) "cublasLt" #name,
 	        HD_CUBLASLT_FUNCTIONS(X)
@@ -25,4 +26,15 @@ const hd_cublaslt *hd_cuda_cublaslt(void)
 			memcpy(&table, functions, sizeof table);
 	}
 	return found ? &table : NULL;
+}
+
+size_t hd_cuda_cublaslt_version(void)
+{
+	static const char *const symbols[] = {"cublasLtGetVersion", NULL};
+	void *function = NULL;
+	if (!hd_cuda_library_open(&function, names, symbols))
+		return 0;
+	__typeof__(&cublasLtGetVersion) version = NULL;
+	memcpy(&version, &function, sizeof version);
+	return version();
 }

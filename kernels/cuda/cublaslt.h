@@ -36,6 +36,9 @@ typedef struct hd_cublaslt {
 /* NULL where the library or one of its functions is missing. */
 const hd_cublaslt *hd_cuda_cublaslt(void);
 
+/* 130200 for 13.2.0; 0 where the library is missing or does not say. */
+size_t hd_cuda_cublaslt_version(void);
+
 #ifdef __cplusplus
 }
 #endif

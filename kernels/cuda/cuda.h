@@ -24,7 +24,7 @@ extern "C" {
 /* Of a launcher that has `stream`: what a stream of the back end is made of. */
 struct hd_stream {
 	cudaStream_t cuda;
-	void *workspace; /* device memory for cuBLASLt, one per stream */
+	void *workspace; /* device memory for cuBLASLt and cuDNN, one per stream */
 	size_t workspace_bytes;
 };
 

@@ -5,7 +5,7 @@
  * the L1 cache, whose blocks hold all rows of a strip of channels. For maps of 8, 4, 2 or 1 columns the columns outside
  * are left out when the kernel is compiled, others go by tiles of 8 with checked columns.
  */
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/dwconv7.h"
 
 namespace
 {
@@ -287,8 +287,8 @@ hd_status size_up(map *m, int64_t N, int64_t H, int64_t W, int64_t C, const char
 
 } /* namespace */
 
-hd_status hd_cuda_dwconv7_fwd(void *y, const void *x, const float *k, const float *b, hd_dtype dt, int64_t N, int64_t H,
-        int64_t W, int64_t C, hd_stream *stream)
+hd_status hd_cuda_dwconv7_own_fwd(void *y, const void *x, const float *k, const float *b, hd_dtype dt, int64_t N,
+        int64_t H, int64_t W, int64_t C, hd_stream *stream)
 {
 	HD_CUDA_ONLY_F32(dwconv7_fwd, dt);
 	cudaStream_t on = hd_cuda_stream(stream);
@@ -302,7 +302,7 @@ hd_status hd_cuda_dwconv7_fwd(void *y, const void *x, const float *k, const floa
 	return HD_CUDA_LAUNCHED(dwconv7_fwd);
 }
 
-hd_status hd_cuda_dwconv7_bwd_data(void *dx, const void *dy, const float *k, const void *residual, hd_dtype dt,
+hd_status hd_cuda_dwconv7_own_bwd_data(void *dx, const void *dy, const float *k, const void *residual, hd_dtype dt,
         int64_t N, int64_t H, int64_t W, int64_t C, hd_stream *stream)
 {
 	HD_CUDA_ONLY_F32(dwconv7_bwd_data, dt);
@@ -318,13 +318,13 @@ hd_status hd_cuda_dwconv7_bwd_data(void *dx, const void *dy, const float *k, con
 	return HD_CUDA_LAUNCHED(dwconv7_bwd_data);
 }
 
-size_t hd_cuda_dwconv7_bwd_weight_work(int64_t N, int64_t H, int64_t W, int64_t C)
+size_t hd_cuda_dwconv7_own_bwd_weight_work(int64_t N, int64_t H, int64_t W, int64_t C)
 {
 	(void)W;
 	return (size_t)(pieces_of(N, H) * SUMS * C) * sizeof(float);
 }
 
-hd_status hd_cuda_dwconv7_bwd_weight(float *dk, float *db, const void *dy, const void *x, float beta, void *work,
+hd_status hd_cuda_dwconv7_own_bwd_weight(float *dk, float *db, const void *dy, const void *x, float beta, void *work,
         hd_dtype dt, int64_t N, int64_t H, int64_t W, int64_t C, hd_stream *stream)
 {
 	HD_CUDA_ONLY_F32(dwconv7_bwd_weight, dt);

@@ -17,6 +17,9 @@ ops() {
 # oneDNN's threads are not instrumented; the thread sanitizer else sleeps a second at every end
 export OMP_NUM_THREADS=1 TSAN_OPTIONS=halt_on_error=1:atexit_sleep_ms=0
 
+# no trials of the tuner's on every shape of the tests; it has tests of its own
+export HEIMDALL_TUNING=off
+
 step "the emulation's own tests"
 tests/cuda_emu/tests/rewrite.sh "$emu/rewrite"
 for config in plain asan tsan; do
@@ -26,6 +29,11 @@ done
 step "operations: address and undefined-behaviour sanitizers, threads in order and in reverse"
 HD_EMU_ORDER=forward ops asan
 HD_EMU_ORDER=reverse ops asan
+
+step "the tuner, cuDNN's ways against a stand-in"
+for config in plain asan; do
+	"$emu/$config/test_tune" -j1 2>&1 | tail -n 1
+done
 
 step "operations: streams that run late, device memory that the host cannot touch"
 HD_EMU_LAZY=1 HD_EMU_POISON=1 ops asan

@@ -50,6 +50,13 @@ void ref_linear_fwd(
 void ref_linear_bwd_data(double *dx, double *m, const double *dy, const double *w, int64_t rows, int64_t C, int64_t K);
 void ref_linear_bwd_weight(double *dw, double *mw, double *db, double *mb, const double *old_dw, const double *old_db,
         const double *dy, const double *x, double beta, int64_t rows, int64_t C, int64_t K);
+void ref_patch_conv_fwd(double *y, double *m, const double *x, const double *w, const double *b, int64_t N, int64_t H,
+        int64_t W, int64_t C, int64_t K, int64_t p);
+void ref_patch_conv_bwd_data(double *dx, double *m, const double *dy, const double *w, int64_t N, int64_t H, int64_t W,
+        int64_t C, int64_t K, int64_t p);
+void ref_patch_conv_bwd_weight(double *dw, double *mw, double *db, double *mb, const double *old_dw,
+        const double *old_db, const double *dy, const double *x, double beta, int64_t N, int64_t H, int64_t W,
+        int64_t C, int64_t K, int64_t p);
 void ref_dwconv7_fwd(double *y, double *m, const double *x, const double *k, const double *b, int64_t N, int64_t H,
         int64_t W, int64_t C);
 void ref_dwconv7_bwd_data(double *dx, double *m, const double *dy, const double *k, const double *residual, int64_t N,
