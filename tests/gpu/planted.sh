@@ -10,12 +10,13 @@
 #   missing barrier between lanes of a warp       stft.cu                            thread sanitizer; wrong result
 #   __syncwarp where the block has to wait        reduce.cu                          thread sanitizer
 #   race between blocks                           linear.cu, adamw.cu                thread sanitizer
-#   write, read outside of global memory          dwconv7.cu                         address sanitizer
+#   write, read outside of global memory          dwconv7.cu                         address sanitizer, on the cases' guards
 #   write just behind a buffer                    magnitude.cu                       guard bytes of the cases
 #   outside of static shared memory               scale_residual.cu, reduce.cuh      both sanitizers: by index, by pointer
 #   outside of dynamic shared memory              layernorm.cu                       address sanitizer
 #   dynamic shared memory not asked for           assemble_batch.cu                  emulator
-#   misaligned float4                             layernorm.cu, assemble_batch.cu    undefined-behaviour sanitizer
+#   misaligned float4                             layernorm.cu                       undefined-behaviour sanitizer
+#   float4 over the end of a buffer               assemble_batch.cu                  address sanitizer
 #   barrier in divergent code                     reduce.cuh                         emulator
 #   early exit before a barrier                   scale_residual.cu, gemm.cu         emulator
 #   wrong mask; shuffle in divergent code         reduce.cuh, assemble_batch.cu      emulator
@@ -295,10 +296,10 @@ plant 'order of a sum left to chance' linear.cu 'plain HD_EMU_ORDER=random:1' li
 
 # ---- memory ----
 
-plant 'write outside of global memory' dwconv7.cu asan dwconv7_fwd 'AddressSanitizer: heap-buffer-overflow*WRITE of size 4' \
+plant 'write outside of global memory' dwconv7.cu asan dwconv7_fwd 'AddressSanitizer: use-after-poison*WRITE of size 4' \
 	'if (h0 + r < m.H && (WHOLE || w0 + w < m.W))' 'if (WHOLE || w0 + w < m.W)'
 
-plant 'read outside of global memory' dwconv7.cu asan dwconv7_fwd 'AddressSanitizer: heap-buffer-overflow*READ of size 4' \
+plant 'read outside of global memory' dwconv7.cu asan dwconv7_fwd 'AddressSanitizer: use-after-poison*READ of size 4' \
 	'		if (h < 0 || h >= m.H)
 			continue;
 		float row' \
@@ -326,7 +327,7 @@ plant 'dynamic shared memory not asked for' assemble_batch.cu plain assemble_bat
 plant 'misaligned float4' layernorm.cu asan layernorm_fwd 'runtime error: *misaligned address' \
 	'bool wide = C % WIDTH == 0 && hd_cuda_aligned16(y)' 'bool wide = hd_cuda_aligned16(y)'
 
-plant 'misaligned float4' assemble_batch.cu asan assemble_batch 'runtime error: *misaligned address' \
+plant 'float4 over the end of a buffer' assemble_batch.cu asan assemble_batch 'AddressSanitizer: use-after-poison' \
 	'if (values % WORDS == 0 && hd_cuda_aligned16(out))' 'if (hd_cuda_aligned16(out))'
 
 plant 'host pointer to a kernel' gaussian_nll.cu plain gaussian_nll 'which is host memory or no memory at all' \
