@@ -172,7 +172,9 @@ static double bwd_bytes(const hd_shape *s)
 	return 4 * (double)(3 * s->d[0] * s->d[1] + 2 * s->d[0] + 3 * s->d[1]);
 }
 
-static const hd_shape norm_shapes[] = {{{0, 8}}, {{1, 1}}, {{3, 7}}, {{5, 31}}, {{17, 33}}, {{512, 40}}, {{8, 320}}};
+/* The wide ones are there for kernels whose teams grow with C: 132, 192, 384, 768, 1536, 4096 and one beyond. */
+static const hd_shape norm_shapes[] = {{{0, 8}}, {{1, 1}}, {{3, 7}}, {{5, 31}}, {{17, 33}}, {{512, 40}}, {{8, 320}},
+        {{2, 132}}, {{129, 192}}, {{5, 384}}, {{5, 768}}, {{33, 1536}}, {{2, 4096}}, {{2, 4100}}};
 static const hd_shape norm_bench[] = {{{8192, 40}}, {{2048, 80}}, {{512, 160}}, {{128, 320}}, {{8192, 192}}};
 const hd_case hd_case_layernorm_fwd = {"layernorm_fwd", "rows C", norm_shapes, HD_COUNT(norm_shapes), norm_bench,
         HD_COUNT(norm_bench), 1, false, fwd_make, fwd_call, fwd_reference, NULL, fwd_flops, fwd_bytes};
