@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* IEEE 754 half precision, round to nearest even. Pure functions. */
+/* IEEE 754 half precision, round to nearest even, and bfloat16. Pure functions. */
 #ifndef HD_KERNELS_HALF_H
 #define HD_KERNELS_HALF_H
 
@@ -43,6 +43,15 @@ static inline uint16_t hd_float_to_half(float value)
 	}
 	uint32_t odd = (magnitude >> 13) & 1;
 	return (uint16_t)(sign | ((magnitude - 0x38000000u + 0xfffu + odd) >> 13));
+}
+
+/* The upper half of a float. */
+static inline float hd_bf16_to_float(uint16_t bits)
+{
+	uint32_t wide = (uint32_t)bits << 16;
+	float value;
+	memcpy(&value, &wide, sizeof value);
+	return value;
 }
 
 #endif

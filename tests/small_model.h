@@ -74,6 +74,23 @@ static inline void get(const fixture *f, void *host, const void *device, size_t 
 	cr_assert_eq(f->backend->download(f->backend, host, device, bytes, NULL), HD_OK);
 }
 
+/* What the last step came to; it must not have been skipped. Squared norm of its gradient. */
+static inline float step_result(const fixture *f)
+{
+	hd_backend *b = f->backend;
+	float *norm2, result;
+	int32_t *skipped;
+	cr_assert_eq(b->alloc_host(b, (void **)&norm2, sizeof *norm2), HD_OK);
+	cr_assert_eq(b->alloc_host(b, (void **)&skipped, sizeof *skipped), HD_OK);
+	cr_assert_eq(hd_model_send_step_result(f->model, norm2, skipped), HD_OK);
+	cr_assert_eq(b->sync(b, NULL), HD_OK);
+	cr_assert(!*skipped);
+	result = *norm2;
+	b->free_host(b, skipped);
+	b->free_host(b, norm2);
+	return result;
+}
+
 /* Those that the flat buffer and the golden file have; how many they were. */
 static inline int compare_parameters(const fixture *f, hd_flat which, const char *prefix)
 {

@@ -27,6 +27,11 @@ static const struct {
 } aliases[] = {{"lr", "learning_rate"}, {"val_split", "validation_split"}, {"data", "data_dir"},
         {"batch", "batch_size"}, {"size", "backbone_size"}};
 
+/* Words that stand for a value of a setting. */
+static const struct {
+	const char *key, *word, *value;
+} value_words[] = {{"backbone_size", "medium", "base"}, {"batch_size", "auto", "0"}};
+
 #define ENVIRONMENT_PREFIX "HEIMDALL_"
 #define NAME_BYTES 64
 #define HELP_COLUMNS 80
@@ -178,8 +183,6 @@ static hd_status bad_range(const hd_setting *row, const char *value, const char 
 static hd_status set_int(hd_settings *s, const hd_setting *row, const char *value, const char *origin)
 {
 	char *end;
-	if (!strcmp(row->key, "batch_size") && !strcmp(value, "auto"))
-		value = "0";
 	errno = 0;
 	long long number = strtoll(value, &end, 10);
 	if (end == value || *end || errno == EINVAL)
@@ -255,8 +258,6 @@ static hd_status set_text(hd_settings *s, const hd_setting *row, const char *val
 	/* Checkpoints keep the settings as YAML, which holds no other bytes. */
 	if (!is_utf8(value))
 		return hd_fail(HD_E_USAGE, "%s: '%s' is not valid UTF-8", origin, value);
-	if (!strcmp(row->key, "backbone_size") && !strcmp(value, "medium"))
-		value = "base";
 	if (row->choices && choice_position(row->choices, value) < 0)
 		return hd_fail(HD_E_USAGE, "%s: '%s' is none of %s", origin, value, row->choices);
 	hd_status st = hd_strdup(&copy, value);
@@ -265,6 +266,14 @@ static hd_status set_text(hd_settings *s, const hd_setting *row, const char *val
 	free(*text_of(s, row));
 	*text_of(s, row) = copy;
 	return HD_OK;
+}
+
+static const char *value_of_word(const hd_setting *row, const char *text)
+{
+	for (size_t i = 0; i < sizeof value_words / sizeof *value_words; i++)
+		if (!strcmp(value_words[i].key, row->key) && !strcmp(value_words[i].word, text))
+			return value_words[i].value;
+	return text;
 }
 
 hd_status hd_settings_set(hd_settings *settings, const char *key, const char *value, const char *origin)
@@ -286,7 +295,7 @@ hd_status hd_settings_set(hd_settings *settings, const char *key, const char *va
 	bool named = !strncmp(origin, "--", 2) || !strncmp(origin, ENVIRONMENT_PREFIX, strlen(ENVIRONMENT_PREFIX));
 	char where[512];
 	snprintf(where, sizeof where, "%s%s%s", origin, named ? "" : ": ", named ? "" : row->key);
-	hd_status st = setters[row->kind](settings, row, value, where);
+	hd_status st = setters[row->kind](settings, row, value_of_word(row, value), where);
 	if (st == HD_OK)
 		settings->given[index] = true;
 	return st;

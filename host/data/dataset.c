@@ -241,6 +241,12 @@ done:
 	return st;
 }
 
+size_t hd_dataset_feature_bytes(const hd_dataset *d)
+{
+	int64_t each = (int64_t)d->card.channels * d->card.height * hd_features_kept_frames(&d->features);
+	return d->samples.count * (size_t)each * sizeof *d->cache.db;
+}
+
 bool hd_dataset_has_label_sigma(const hd_dataset *d)
 {
 	bool any = d->label_sigma_m > 0;

@@ -301,15 +301,17 @@ done:
 	return st;
 }
 
-hd_status hd_model_step_result(hd_model *model, float *norm2, bool *skipped)
+hd_status hd_model_send_sums(const hd_model *model, float *sums)
+{
+	return model->backend->copy(model->backend, sums, model->io.sums, 4 * sizeof *sums, model->stream);
+}
+
+hd_status hd_model_send_step_result(const hd_model *model, float *norm2, int32_t *skipped)
 {
 	hd_status st;
 	hd_backend *b = model->backend;
-	int32_t count = 0;
-	HD_TRY(b->download(b, norm2, model->norm2, sizeof *norm2, model->stream));
-	HD_TRY(b->download(b, &count, model->skipped, sizeof count, model->stream));
-	HD_TRY(b->sync(b, model->stream));
-	*skipped = count != 0;
+	HD_TRY(b->copy(b, norm2, model->norm2, sizeof *norm2, model->stream));
+	HD_TRY(b->copy(b, skipped, model->skipped, sizeof *skipped, model->stream));
 done:
 	return st;
 }

@@ -6,21 +6,6 @@
 #include "host/common/memory.h"
 #include "host/model/convnext.h"
 
-hd_status hd_model_send_sums(const hd_model *model, float *sums)
-{
-	return model->backend->copy(model->backend, sums, model->io.sums, 4 * sizeof *sums, model->stream);
-}
-
-hd_status hd_model_send_step_result(const hd_model *model, float *norm2, int32_t *skipped)
-{
-	hd_status st;
-	hd_backend *b = model->backend;
-	HD_TRY(b->copy(b, norm2, model->norm2, sizeof *norm2, model->stream));
-	HD_TRY(b->copy(b, skipped, model->skipped, sizeof *skipped, model->stream));
-done:
-	return st;
-}
-
 static const hd_flat copied[] = {HD_FLAT_WEIGHTS, HD_FLAT_MOMENT1, HD_FLAT_MOMENT2, HD_FLAT_AVERAGE};
 #define COPIED_COUNT (sizeof copied / sizeof *copied)
 

@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What leaves a device while it goes on training: the figures of a step, and a copy of the weights to write from. */
+/* A copy of a model's weights on the device, to write from while the model goes on training. */
 #ifndef HD_MODEL_SNAPSHOT_H
 #define HD_MODEL_SNAPSHOT_H
 
 #include "heimdall/model.h"
-
-/* Queues copies of the last batch's loss sums, on the main stream. sums: (4) of alloc_host. */
-hd_status hd_model_send_sums(const hd_model *model, float *sums);
-
-/* Queues copies of the last step's squared gradient norm and count of skips; both of alloc_host. */
-hd_status hd_model_send_step_result(const hd_model *model, float *norm2, int32_t *skipped);
 
 typedef struct hd_snapshot hd_snapshot;
 

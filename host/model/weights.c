@@ -316,14 +316,6 @@ const char *hd_weights_size_text(const hd_backbone *size, char *buffer, size_t b
 
 /* ---- numbers ---- */
 
-static float brain_to_float(uint16_t brain)
-{
-	uint32_t bits = (uint32_t)brain << 16;
-	float value;
-	memcpy(&value, &bits, sizeof value);
-	return value;
-}
-
 bool hd_weights_to_float(float *out, const hd_weight *w)
 {
 	/* a safetensors file aligns nothing: elements are taken out by memcpy */
@@ -340,7 +332,7 @@ bool hd_weights_to_float(float *out, const hd_weight *w)
 			out[i] = (float)wide;
 		} else {
 			memcpy(&narrow, data + i * 2, 2);
-			out[i] = w->dtype == HD_TORCH_F16 ? hd_half_to_float(narrow) : brain_to_float(narrow);
+			out[i] = w->dtype == HD_TORCH_F16 ? hd_half_to_float(narrow) : hd_bf16_to_float(narrow);
 		}
 	}
 	return true;

@@ -65,9 +65,7 @@ static void print_dry_run(const hd_trainer *t, double step_s, size_t parameter_b
 	for (size_t i = 0; i < d->samples.count; i++)
 		count[d->samples.samples[i].split]++;
 	int64_t steps = (count[HD_TRAIN] + batch - 1) / batch, val_steps = (count[HD_VAL] + batch - 1) / batch;
-	int64_t values =
-	        (int64_t)d->samples.count * d->card.channels * d->card.height * hd_features_kept_frames(&d->features);
-	double features = (double)values * sizeof(uint16_t), parameters = (double)hd_model_parameter_count(t->model);
+	double features = (double)hd_dataset_feature_bytes(d), parameters = (double)hd_model_parameter_count(t->model);
 	double forward_s = step_s / 3; /* backward is two thirds of a step */
 	double hours = (step_s * (double)steps + forward_s * (double)val_steps) * (double)s->epochs / 3600;
 	hd_catalog_print(stdout, &d->catalog, &d->samples, true);

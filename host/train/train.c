@@ -191,6 +191,12 @@ static void show_progress(const hd_trainer *t, hd_progress *bar)
 	hd_progress_update(bar, done < t->train_count ? done : t->train_count, note);
 }
 
+static void freeze_for_epoch(hd_trainer *t)
+{
+	const hd_settings *s = t->settings;
+	hd_model_freeze(t->model, s->freeze_backbone && t->state.epoch < s->unfreeze_epoch);
+}
+
 /* The steps of an epoch that are still to do. */
 static hd_status train_epoch(hd_trainer *t)
 {
@@ -201,7 +207,7 @@ static hd_status train_epoch(hd_trainer *t)
 	hd_progress *bar = hd_progress_start(label, "sample", t->train_count);
 	if (s->freeze_backbone && s->unfreeze_epoch && t->state.epoch == s->unfreeze_epoch && t->state.step == 0)
 		hd_message("the backbone is trained from here on");
-	hd_model_freeze(t->model, s->freeze_backbone && t->state.epoch < s->unfreeze_epoch);
+	freeze_for_epoch(t);
 	HD_TRY(hd_epoch_order(
 	        t->train, t->train_count, &t->dataset.samples, (uint64_t)s->seed, (uint32_t)t->state.epoch));
 	while (t->state.step < t->steps_per_epoch) {
@@ -293,14 +299,14 @@ done:
 
 /* ---- the run ---- */
 
-static void print_start(const hd_trainer *t)
+static void print_start(hd_trainer *t)
 {
 	const hd_data_card *c = &t->dataset.card;
 	const hd_settings *s = t->settings;
 	hd_message("%s back end, %s, %d threads (%s)", t->backend->name, t->backend->tier, t->backend->threads,
 	        t->backend->reason);
 	hd_message("ConvNeXt %s", s->backbone_size);
-	hd_model_freeze(t->model, s->freeze_backbone && t->state.epoch < s->unfreeze_epoch);
+	freeze_for_epoch(t);
 	hd_model_summary_print(stderr, t->model);
 	hd_message("labels: metres around %.5f, %.5f, unit %.0f m; sigma %.4g .. %.4g m", c->frame.origin_latitude_deg,
 	        c->frame.origin_longitude_deg, c->frame.scale_m, c->sigma_min_m, c->sigma_max_m);
@@ -346,11 +352,10 @@ static void report_memory(const hd_trainer *t)
 	struct rusage usage;
 	size_t own, maps;
 	int64_t parameters;
-	const hd_feature_cache *c = &t->dataset.cache;
 	if (strcmp(t->backend->name, "cpu") != 0 || getrusage(RUSAGE_SELF, &usage) != 0 ||
 	        hd_model_footprint(t->backend, hd_model_get_config(t->model), &own, &maps, &parameters) != HD_OK)
 		return;
-	double features = (double)(c->S * c->C * c->H * c->T) * sizeof *c->db;
+	double features = (double)hd_dataset_feature_bytes(&t->dataset);
 	hd_message("memory: %.0f MB planned (model %.0f, features %.0f), %.0f MB at the peak",
 	        ((double)(own + maps) + features) / 1e6, (double)(own + maps) / 1e6, features / 1e6,
 	        (double)usage.ru_maxrss * 1024 / 1e6);

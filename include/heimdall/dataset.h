@@ -41,6 +41,9 @@ void hd_dataset_centre(hd_dataset *dataset);
 /* Computes or loads the features, and the statistics where no card fixed them. */
 hd_status hd_dataset_load(hd_dataset *dataset, const hd_settings *settings, hd_backend *backend);
 
+/* Bytes of all samples' features, as the cache keeps them; known before they are computed. */
+size_t hd_dataset_feature_bytes(const hd_dataset *dataset);
+
 /* Whether any label is less than exact. */
 bool hd_dataset_has_label_sigma(const hd_dataset *dataset);
 void hd_dataset_close(hd_dataset *dataset); /* NULL-safe */

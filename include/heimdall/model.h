@@ -151,11 +151,16 @@ hd_status hd_model_loss(hd_model *model, float scale);
 hd_status hd_model_backward(hd_model *model, bool accumulate);
 /*
  * Gradient norm, clip and one AdamW step, and the average's. norm2 and skipped stay on the device
- * (hd_model_step_result). backbone: scalars of the backbone's parameters where they differ, as after it was
+ * (hd_model_send_step_result). backbone: scalars of the backbone's parameters where they differ, as after it was
  * frozen for some steps; NULL: the same.
  */
 hd_status hd_model_step(hd_model *model, const hd_adamw_hyper *hyper, const hd_adamw_hyper *backbone);
-/* Squared gradient norm of the last step; whether it was skipped because that is not finite. */
-hd_status hd_model_step_result(hd_model *model, float *norm2, bool *skipped);
+/* Queues a copy of the last batch's loss sums. sums: (4) of alloc_host. */
+hd_status hd_model_send_sums(const hd_model *model, float *sums);
+/*
+ * Queues copies of the last step's squared gradient norm and of how often it was skipped, 0 or (because that is not
+ * finite) more. Both of alloc_host.
+ */
+hd_status hd_model_send_step_result(const hd_model *model, float *norm2, int32_t *skipped);
 
 #endif

@@ -14,6 +14,7 @@ extern "C" {
 
 /* Names, types and the library's functions: cublasLt + name. */
 #define HD_CUBLASLT_FUNCTIONS(X)                                                                                       \
+	X(GetVersion)                                                                                                  \
 	X(Create)                                                                                                      \
 	X(Destroy)                                                                                                     \
 	X(MatmulDescCreate)                                                                                            \

@@ -96,20 +96,20 @@ const hd_cudnn *hd_cuda_cudnn(void)
 	        HD_CUDNN_FUNCTIONS(X)
 #undef X
 	                NULL};
+	static hd_cuda_library file = {.names = names, .symbols = symbols};
 	static hd_cudnn table;
 	static bool tried, found;
 	if (tried)
 		return found ? &table : NULL;
-	void *functions[sizeof symbols / sizeof *symbols];
 	tried = true;
-	if (!hd_cuda_library_open(functions, names, symbols)) {
+	if (!hd_cuda_library_open(&file, &table, HD_CUDA_SLOTS(table))) {
 		snprintf(text, sizeof text, "no cuDNN: %s or one of its functions is not there", LIBRARY);
 		return NULL;
 	}
-	_Static_assert(sizeof table == sizeof functions - sizeof *functions, "one slot per symbol");
-	if (!open_parts(functions[0]))
+	const void *function;
+	memcpy(&function, &table, sizeof function);
+	if (!open_parts(function))
 		return NULL;
-	memcpy(&table, functions, sizeof table);
 	size_t version = table.GetVersion();
 	size_t major = version / 10000, minor = version / 100 % 100, patch = version % 100;
 	found = major == CUDNN_MAJOR;

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/cuda/cufft.h"
 
-#include <stddef.h>
-#include <string.h>
-
 #include "kernels/cuda/library.h"
 
 const hd_cufft *hd_cuda_cufft(void)
@@ -14,15 +11,7 @@ const hd_cufft *hd_cuda_cufft(void)
 	        HD_CUFFT_FUNCTIONS(X)
 #undef X
 	                NULL};
+	static hd_cuda_library library = {.names = names, .symbols = symbols};
 	static hd_cufft table;
-	static bool tried, found;
-	if (!tried) {
-		void *functions[sizeof symbols / sizeof *symbols];
-		tried = true;
-		found = hd_cuda_library_open(functions, names, symbols);
-		_Static_assert(sizeof table == sizeof functions - sizeof *functions, "one slot per symbol");
-		if (found)
-			memcpy(&table, functions, sizeof table);
-	}
-	return found ? &table : NULL;
+	return hd_cuda_library_open(&library, &table, HD_CUDA_SLOTS(table)) ? &table : NULL;
 }

@@ -9,14 +9,6 @@
 #include <math.h>
 #include <stddef.h>
 
-static inline float bf16_to_float(uint16_t bits)
-{
-	uint32_t wide = (uint32_t)bits << 16;
-	float value;
-	memcpy(&value, &wide, sizeof value);
-	return value;
-}
-
 /* To the nearest, ties to even. */
 static inline uint16_t float_to_bf16(float value)
 {
@@ -38,7 +30,7 @@ static inline float load_number(const void *array, size_t index, cudaDataType_t 
 	if (type == CUDA_R_32F)
 		return ((const float *)array)[index];
 	uint16_t bits = ((const uint16_t *)array)[index];
-	return type == CUDA_R_16F ? hd_half_to_float(bits) : bf16_to_float(bits);
+	return type == CUDA_R_16F ? hd_half_to_float(bits) : hd_bf16_to_float(bits);
 }
 
 static inline void store_number(void *array, size_t index, cudaDataType_t type, float value)
