@@ -64,10 +64,11 @@ static void print_dry_run(const hd_trainer *t, double step_s, size_t parameter_b
 	int64_t count[HD_SPLIT_COUNT] = {0}, batch = s->batch_size;
 	for (size_t i = 0; i < d->samples.count; i++)
 		count[d->samples.samples[i].split]++;
-	int64_t steps = (count[HD_TRAIN] + batch - 1) / batch, val_steps = (count[HD_VAL] + batch - 1) / batch;
+	int64_t batches = (count[HD_TRAIN] + batch - 1) / batch, val_batches = (count[HD_VAL] + batch - 1) / batch;
+	int64_t samples = hd_trainer_step_samples(t), steps = (count[HD_TRAIN] + samples - 1) / samples;
 	double features = (double)hd_dataset_feature_bytes(d), parameters = (double)hd_model_parameter_count(t->model);
 	double forward_s = step_s / 3; /* backward is two thirds of a step */
-	double hours = (step_s * (double)steps + forward_s * (double)val_steps) * (double)s->epochs / 3600;
+	double hours = (step_s * (double)batches + forward_s * (double)val_batches) * (double)s->epochs / 3600;
 	hd_catalog_print(stdout, &d->catalog, &d->samples, true);
 	printf("back end    %s, %s, %d threads (%s)\n", t->backend->name, t->backend->tier, t->backend->threads,
 	        t->backend->reason);
