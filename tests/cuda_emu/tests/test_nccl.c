@@ -104,8 +104,8 @@ static void group(void)
 	from_device(got, d, sizeof got);
 	from_device(got_y, e, sizeof got_y);
 	for (size_t i = 0; i < SMALL; i++)
-		CHECK(bf16_to_float(got[i]) == 6 * (float)(i % 10) && got_y[i] == 1, "number %zu: %g, %g", i,
-		        (double)bf16_to_float(got[i]), (double)got_y[i]);
+		CHECK(hd_bf16_to_float(got[i]) == 6 * (float)(i % 10) && got_y[i] == 1, "number %zu: %g, %g", i,
+		        (double)hd_bf16_to_float(got[i]), (double)got_y[i]);
 	CUDA_OK(cudaFree(d));
 	CUDA_OK(cudaFree(e));
 }
