@@ -29,7 +29,7 @@ dwconv7_bwd_data|dwconv7.c|s/k, m, h, -1);/k, m, h, 1);/
 dwconv7_bwd_weight|dwconv7.c|s/m\.W - dj : m\.W/m.W - dj - 1 : m.W/
 layernorm_fwd|layernorm.c|s/(float)C + eps/(float)C + 2 * eps/
 layernorm_bwd|layernorm.c|s/dot \/= (float)C/dot \/= (float)(C + 1)/
-gelu_fwd|gelu.c|s/0\.36f \* z/0.37f * z/
+gelu_fwd|gelu.c|s/(-0\.5f \* square, /(-0.51f * square, /
 gelu_bwd|gelu.c|s/q - slope/q + slope/
 scale_residual_fwd|scale_residual.c|s/skip\[c\] + keep \* gamma/skip[c] + gamma/
 scale_residual_bwd|scale_residual.c|s/sum\[c\] += keep \* g\[c\]/sum[c] += g[c]/
