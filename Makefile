@@ -21,13 +21,16 @@ JOBS := $(shell nproc)
 
 # ---- what has to be installed (Debian package names) ----
 DEPS_BUILD := gcc make pkg-config libc6-dev libfftw3-dev libdnnl-dev libjansson-dev libyaml-dev libcairo2-dev \
-              libsoxr-dev libsqlite3-dev liblapacke-dev zlib1g-dev libzip-dev
-DEPS_TEST := libcriterion-dev
+              libsoxr-dev libsqlite3-dev liblapacke-dev zlib1g-dev libzip-dev libprotobuf-c-dev protobuf-c-compiler \
+              libonnx-dev
+DEPS_TEST := libcriterion-dev python3-numpy python3-venv
 DEPS_EMU := g++
 DEPS_LINT := clang-format clang-tidy cppcheck shellcheck libomp-dev
-DEPS_CHECK := python3-torch python3-torchvision python3-venv
-# from PyPI, into $(BUILD)/python over Debian's packages: timm of a time when torch 1.13, Debian 12's, was enough
-PYTHON_CHECK := timm==0.9.16 safetensors==0.4.2 huggingface-hub==0.20.3
+DEPS_CHECK := python3-torch python3-torchvision
+# from PyPI, into $(BUILD)/python over Debian's packages: timm of a time when torch 1.13, Debian 12's, was enough, and
+# onnx with an ml_dtypes that takes numpy 1.24
+PYTHON_TEST := timm==0.9.16 safetensors==0.4.2 huggingface-hub==0.20.3 onnx==1.23.2 onnxruntime==1.32.0 protobuf==7.36.2 \
+               ml-dtypes==0.5.4 flatbuffers==25.12.19 typing-extensions==4.16.0 packaging==26.4
 
 missing = $(shell for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || printf '%s ' $$p; done)
 
@@ -59,10 +62,10 @@ endef
 # ---- flags ----
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wformat=2 \
         -Wwrite-strings -Wundef -Wno-format-truncation
-CPPFLAGS := -Iinclude -I. -D_GNU_SOURCE
+CPPFLAGS := -Iinclude -I. -isystem $(BUILD)/gen -D_GNU_SOURCE
 CFLAGS := -std=gnu17 -O3 -g -fopenmp -fno-math-errno -fno-trapping-math -fPIC -ffp-contract=off $(WARN) $(SANITIZE)
 KERNEL_CFLAGS := $(CFLAGS) -ffp-contract=fast
-LIBS := $(shell pkg-config --libs fftw3f jansson yaml-0.1 cairo soxr sqlite3 lapacke zlib libzip 2>/dev/null) -ldnnl -lm -ldl
+LIBS := $(shell pkg-config --libs fftw3f jansson yaml-0.1 cairo soxr sqlite3 lapacke zlib libzip libprotobuf-c 2>/dev/null) -ldnnl -lm -ldl
 LDFLAGS := -fopenmp $(SANITIZE)
 GIT_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
@@ -95,10 +98,14 @@ CUDA_CFLAGS := $(filter-out $(SANITIZE),$(CFLAGS)) -fvisibility=hidden -isystem 
                -DHD_CUDA_ARCHS='"$(strip $(CUDA_ARCHS))"'
 CUDA_OBJ := $(patsubst %,$(BUILD)/obj/%.o,$(wildcard kernels/cuda/*.cu kernels/cuda/*.c))
 
+# ---- ONNX's schema, from Debian's libonnx-dev, as C ----
+ONNX_PROTO := $(firstword $(wildcard /usr/include/onnx/onnx.proto /usr/local/include/onnx/onnx.proto) /usr/include/onnx/onnx.proto)
+ONNX_GEN := $(BUILD)/gen/onnx/onnx.pb-c.c
+
 # ---- sources ----
 HOST_SRC := $(filter-out host/cli/main.c,$(wildcard host/*/*.c))
 TIER_SRC := $(filter-out kernels/cpu/backend.c kernels/cpu/fft.c,$(wildcard kernels/cpu/*.c))
-LIB_OBJ := $(HOST_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/kernels/backend.o $(BUILD)/obj/kernels/dtype.o $(BUILD)/obj/kernels/cpu/backend.o \
+LIB_OBJ := $(HOST_SRC:%.c=$(BUILD)/obj/%.o) $(ONNX_GEN:%.c=%.o) $(BUILD)/obj/kernels/backend.o $(BUILD)/obj/kernels/dtype.o $(BUILD)/obj/kernels/cpu/backend.o \
            $(BUILD)/obj/kernels/cpu/fft.o $(foreach t,$(TIERS),$(TIER_SRC:%.c=$(BUILD)/obj/%.$(t).o))
 TEST_SRC := $(wildcard tests/test_*.c)
 TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
@@ -122,13 +129,13 @@ deps: ## install what the build needs
 
 deps-test: deps
 	$(call install_packages,$(DEPS_TEST))
+	$(call install_python,$(PYTHON_TEST))
 
 deps-lint: deps-test
 	$(call install_packages,$(DEPS_LINT))
 
 deps-check: deps-test
 	$(call install_packages,$(DEPS_CHECK))
-	$(call install_python,$(PYTHON_CHECK))
 
 # ---- compile ----
 # The stamp changes when the flags do, so that nothing is linked from objects of other flags.
@@ -154,6 +161,18 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 
 $(BUILD)/obj/host/common/version.o: CPPFLAGS += -DHD_COMMIT='"$(GIT_COMMIT)"'
 $(BUILD)/obj/host/common/version.o: $(BUILD)/commit
+
+# Written by protoc-c: the house's warnings are not for it.
+$(ONNX_GEN) $(ONNX_GEN:.c=.h) &: $(ONNX_PROTO)
+	@mkdir -p $(@D)
+	@echo '  PROTOC $<'
+	@protoc-c --proto_path=$(dir $<) --c_out=$(BUILD)/gen/onnx $(notdir $<)
+
+$(ONNX_GEN:.c=.o): $(ONNX_GEN) $(BUILD)/flags
+	@echo '  CC $<'
+	@$(CC) $(CPPFLAGS) $(filter-out -W%,$(CFLAGS)) -w -MMD -MP -c $< -o $@
+
+$(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard host/export/*.c) tests/test_onnx.c): | $(ONNX_GEN:.c=.h)
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
@@ -323,8 +342,9 @@ quickstart: deps ## render 1,500+ sessions, train, evaluate; under 10 minutes on
 	BUILD=$(BUILD) bench/quickstart.sh
 
 test: deps-test ## the quick tests
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(CUDA_LIB) $(TEST_BIN) headers
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(CUDA_LIB) $(TEST_BIN) $(BUILD)/tests/onnx_models headers
 	BUILD=$(BUILD) tests/run.sh $(TEST_BIN)
+	BUILD=$(BUILD) tests/onnx_models.sh quick
 
 # Without the toolkit's headers there is nothing to emulate: check says so and does the rest.
 EMU_IN_CHECK := $(if $(wildcard $(CUDA_HOME)/include/cuda_runtime_api.h),test-emu,no-emu)
@@ -333,7 +353,9 @@ no-emu:
 	@echo "skipped: test-emu, for $(CUDA_HOME)/include has no headers of CUDA"
 
 check: deps-check $(EMU_IN_CHECK) ## the long tests: planted faults, checkpoints opened in timm, the quick start and its figures
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(TEST_BIN) $(BUILD)/bench/oracle
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(TEST_BIN) $(BUILD)/tests/onnx_models $(BUILD)/bench/oracle
+	BUILD=$(BUILD) tests/onnx_models.sh all
+	BUILD=$(BUILD) tests/onnx_planted.sh
 	BUILD=$(BUILD) tests/check.sh
 
 field: all ## field measurements, five-fold, beside simple methods; FIELD=folder; half an hour on 2 cores
@@ -349,13 +371,14 @@ asan: deps-test ## the quick tests under AddressSanitizer and UndefinedBehaviorS
 
 # Every header compiles alone.
 headers: $(HEADERS:%=$(BUILD)/headers/%.ok)
-$(BUILD)/headers/%.ok: % $(BUILD)/flags
+$(BUILD)/headers/%.ok: % $(BUILD)/flags | $(ONNX_GEN:.c=.h)
 	@mkdir -p $(@D)
 	@$(CC) $(CPPFLAGS) $(CFLAGS) -x c -fsyntax-only -include $< /dev/null && touch $@
 
 C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h' '*.cu' '*.cuh' '*.cpp')
 SH_FILES = $(shell git ls-files --cached --others --exclude-standard '*.sh') .ci/run
 lint: deps-lint ## clang-format, clang-tidy, cppcheck, shellcheck
+	@$(MAKE) --no-print-directory $(ONNX_GEN:.c=.h)
 	clang-format --dry-run -Werror $(C_FILES)
 	shellcheck $(SH_FILES)
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
