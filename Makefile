@@ -22,7 +22,7 @@ JOBS := $(shell nproc)
 # ---- what has to be installed (Debian package names) ----
 DEPS_BUILD := gcc make pkg-config libc6-dev libfftw3-dev libdnnl-dev libjansson-dev libyaml-dev libcairo2-dev \
               libsoxr-dev libsqlite3-dev liblapacke-dev zlib1g-dev libzip-dev libprotobuf-c-dev protobuf-c-compiler \
-              libonnx-dev
+              libonnx-dev libssl-dev
 DEPS_TEST := libcriterion-dev python3-numpy python3-venv
 DEPS_EMU := g++
 DEPS_LINT := clang-format clang-tidy cppcheck shellcheck libomp-dev
@@ -65,7 +65,7 @@ WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes 
 CPPFLAGS := -Iinclude -I. -isystem $(BUILD)/gen -D_GNU_SOURCE
 CFLAGS := -std=gnu17 -O3 -g -fopenmp -fno-math-errno -fno-trapping-math -fPIC -ffp-contract=off $(WARN) $(SANITIZE)
 KERNEL_CFLAGS := $(CFLAGS) -ffp-contract=fast
-LIBS := $(shell pkg-config --libs fftw3f jansson yaml-0.1 cairo soxr sqlite3 lapacke zlib libzip libprotobuf-c 2>/dev/null) -ldnnl -lm -ldl
+LIBS := $(shell pkg-config --libs fftw3f jansson yaml-0.1 cairo soxr sqlite3 lapacke zlib libzip libprotobuf-c libcrypto 2>/dev/null) -ldnnl -lm -ldl
 LDFLAGS := -fopenmp $(SANITIZE)
 GIT_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 

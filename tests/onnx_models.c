@@ -296,7 +296,7 @@ static hd_status export_model(const char *path, const hd_checkpoint *from, int o
 	        {.size = from->settings.frames}};
 	HD_TRY(hd_onnx_create(&g, opset, "heimdall"));
 	hd_onnx_value features = hd_onnx_input(g, "features", HD_ONNX_F32, 4, dims);
-	HD_TRY(hd_export_network(g, from, HD_ONNX_FP32, features, &mu, &sigma));
+	HD_TRY(hd_export_network(g, from, HD_ONNX_FP32, NULL, features, &mu, &sigma));
 	hd_export_positions(g, &from->card.frame, mu, sigma, &positions, &uncertainties);
 	hd_onnx_output(g, mu, "mu", HD_ONNX_F32, 2, pair);
 	hd_onnx_output(g, sigma, "sigma", HD_ONNX_F32, 2, pair);

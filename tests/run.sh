@@ -7,6 +7,12 @@ out=$(mktemp -d "${TMPDIR:-/tmp}/heimdall-tests.XXXXXX")
 trap 'rm -rf "$out"' EXIT
 
 passed=0 failed=0 skipped=0
+# the interpreter that has onnx and onnxruntime
+if [ -x "${BUILD:-build}/python/bin/python" ]; then
+	HEIMDALL_PYTHON=${HEIMDALL_PYTHON:-$PWD/${BUILD:-build}/python/bin/python}
+	export HEIMDALL_PYTHON
+fi
+
 for bin in "$@"; do
 	name=$(basename "$bin")
 	start=$(date +%s.%N)

@@ -205,6 +205,8 @@ Test(from_python, names_flags_that_there_are)
 		if (!begins || is_other_flag(name))
 			continue;
 		int row = hd_setting_find(name);
+		if (row < 0 && !strncmp(name, "no_", 3))
+			row = hd_setting_find(name + 3);
 		cr_expect(row >= 0, DOCUMENT ": --%s is no setting", name);
 		flags++;
 		if (row < 0 || hd_setting_table[row].kind == HD_KIND_BOOL || *at != ' ')

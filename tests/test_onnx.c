@@ -434,7 +434,7 @@ Test(onnx, a_checkpoint_without_a_tensor)
 		        (hd_onnx_dim[]){{.name = "N"}, {.size = 3}, {.size = 64}, {.size = 32}});
 		c.file.tensors = &tensor;
 		c.file.tensor_count = (size_t)wrong;
-		cr_assert_eq(hd_export_network(g, &c, HD_ONNX_FP32, x, &mu, &sigma), HD_E_DATA);
+		cr_assert_eq(hd_export_network(g, &c, HD_ONNX_FP32, NULL, x, &mu, &sigma), HD_E_DATA);
 		cr_assert_str_eq(hd_error_text(), wrong ? "tensor stem.0.weight is of another shape or dtype"
 		                                        : "tensor stem.0.weight is missing");
 		hd_onnx_free(g);

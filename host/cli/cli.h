@@ -11,6 +11,7 @@ hd_status hd_cli_predict(const hd_settings *settings, const char **files, int co
 hd_status hd_cli_synth(const hd_settings *settings, const char **files, int count);
 hd_status hd_cli_catalog(const hd_settings *settings, const char **files, int count);
 hd_status hd_cli_import(const hd_settings *settings, const char **files, int count);
+hd_status hd_cli_export(const hd_settings *settings, const char **files, int count);
 hd_status hd_cli_features(const hd_settings *settings, const char **files, int count);
 
 /* What `train --list_backbones` prints. */

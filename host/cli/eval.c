@@ -1,14 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* heimdall eval: metrics in metres of a checkpoint on a split. */
+/* heimdall eval: metrics in metres of a checkpoint or an exported model on a split. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/cli/answerer.h"
 #include "host/cli/cli.h"
 #include "host/cli/result.h"
 #include "host/common/memory.h"
 #include "host/train/batch_size.h"
 #include "host/train/evaluate.h"
+
+static hd_status run_engine(hd_metrics *metrics, hd_prediction *predictions, const hd_checkpoint *checkpoint,
+        hd_backend *backend, const hd_dataset *dataset, int64_t batch, const int32_t *samples, int64_t count)
+{
+	hd_status st;
+	hd_model *model = NULL;
+	hd_batcher batcher = {0};
+	HD_TRY(hd_checkpoint_model(&model, checkpoint, backend, (int)batch, hd_dataset_has_label_sigma(dataset)));
+	HD_TRY(hd_batcher_open(&batcher, model, backend, dataset, NULL));
+	HD_TRY(hd_evaluate(metrics, predictions, &batcher, samples, count, "eval", false));
+done:
+	hd_batcher_close(&batcher);
+	hd_model_free(model);
+	return st;
+}
+
+static hd_status run_onnx(hd_metrics *metrics, hd_prediction *predictions, hd_onnx_model *model,
+        const hd_dataset *dataset, int64_t batch, const int32_t *samples, int64_t count)
+{
+	hd_answers answers;
+	hd_status st = hd_onnx_answers_open(&answers, model, dataset, batch);
+	if (st == HD_OK)
+		st = hd_evaluate_answers(metrics, predictions, &answers, samples, count, "eval", false);
+	hd_onnx_answers_close(&answers);
+	return st;
+}
 
 hd_status hd_cli_eval(const hd_settings *given, const char **files, int file_count)
 {
@@ -17,34 +44,38 @@ hd_status hd_cli_eval(const hd_settings *given, const char **files, int file_cou
 	hd_status st;
 	hd_settings settings = {0};
 	char *differences = NULL;
-	hd_checkpoint checkpoint = {0};
+	hd_answerer by = {0};
 	hd_backend *backend = NULL;
 	hd_dataset dataset = {0};
-	hd_model *model = NULL;
-	hd_batcher batcher = {0};
 	hd_prediction *predictions = NULL;
 	hd_metrics metrics = {0};
 	int32_t *samples = NULL;
 	int64_t count = 0;
 	if (!given->checkpoint[0])
 		return hd_fail(HD_E_USAGE, "--checkpoint: name the checkpoint to evaluate");
-	HD_TRY(hd_checkpoint_open(&checkpoint, given->checkpoint));
+	HD_TRY(hd_answerer_open(&by, given));
+	if (by.runtime && by.onnx.input != HD_ONNX_INPUT_FEATURES) {
+		st = hd_fail(HD_E_USAGE,
+		        "%s takes the recording itself ('%s'); eval takes models of features, as "
+		        "predict takes both",
+		        given->checkpoint, hd_onnx_input_names[by.onnx.input]);
+		goto done;
+	}
 	HD_TRY(hd_settings_copy(&settings, given));
-	HD_TRY(hd_settings_inherit(&settings, &checkpoint.settings, &differences));
+	HD_TRY(hd_settings_inherit(&settings, by.recorded, &differences));
 	HD_TRY(hd_backend_open(&backend, given->accelerator, (int)given->threads));
-	HD_TRY(hd_dataset_open(&dataset, &settings, &checkpoint.card));
+	HD_TRY(hd_dataset_open(&dataset, &settings, by.card));
 	HD_TRY(hd_dataset_load(&dataset, &settings, backend));
 	HD_TRY(hd_dataset_split(&dataset, (hd_split)hd_settings_choice("split", given->split), &samples, &count));
 	if (!count) {
 		st = hd_fail(HD_E_DATA, "%s: no sample in split '%s'", settings.data_dir, given->split);
 		goto done;
 	}
-	HD_TRY(hd_batch_size_resolve(&settings, &checkpoint.card, backend, count, true));
-	HD_TRY(hd_checkpoint_model(
-	        &model, &checkpoint, backend, (int)settings.batch_size, hd_dataset_has_label_sigma(&dataset)));
-	HD_TRY(hd_batcher_open(&batcher, model, backend, &dataset, NULL));
+	HD_TRY(hd_batch_size_resolve(&settings, by.card, backend, count, true));
 	HD_TRY(hd_alloc(&predictions, (size_t)count, sizeof *predictions));
-	HD_TRY(hd_evaluate(&metrics, predictions, &batcher, samples, count, "eval", false));
+	HD_TRY(by.runtime ? run_onnx(&metrics, predictions, &by.onnx, &dataset, settings.batch_size, samples, count)
+	                  : run_engine(&metrics, predictions, &by.checkpoint, backend, &dataset, settings.batch_size,
+	                            samples, count));
 	printf("%s on %s, split %s\n", given->checkpoint, settings.data_dir, given->split);
 	hd_metrics_print(stdout, &metrics);
 	if (given->predictions[0])
@@ -52,12 +83,10 @@ hd_status hd_cli_eval(const hd_settings *given, const char **files, int file_cou
 	HD_TRY(hd_write_result(given->json, hd_metrics_json(&metrics, given->split)));
 done:
 	free(predictions);
-	hd_batcher_close(&batcher);
-	hd_model_free(model);
 	free(samples);
 	hd_dataset_close(&dataset);
 	hd_backend_close(backend);
-	hd_checkpoint_close(&checkpoint);
+	hd_answerer_close(&by);
 	free(differences);
 	hd_settings_free(&settings);
 	return st;

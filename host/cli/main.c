@@ -24,6 +24,7 @@ static const command table[] = {
         {"eval", 'E', false, hd_cli_eval, "error in metres of a checkpoint on a split of the data"},
         {"predict", 'P', true, hd_cli_predict,
                 "position and sigma for recordings: one file per receiver, in channel order"},
+        {"export", 'X', false, hd_cli_export, "a checkpoint as an ONNX model, validated in ONNX Runtime"},
         {"synth", 'S', false, hd_cli_synth, "render synthetic recordings with known positions"},
         {"features", 'F', true, hd_cli_features, "mel levels of recordings, as .npy and picture"},
         {"import", 'I', true, hd_cli_import, "published weights (.safetensors, .pth, .ckpt) under timm's names"},
@@ -32,8 +33,7 @@ static const command table[] = {
 #define COMMAND_COUNT (sizeof table / sizeof *table)
 
 /* Named in the design, not in this version: said plainly rather than called unknown. */
-static const char *const later[] = {
-        "grid", "export", "publish", "compare", "report", "reproduce", "runs", "track", "doctor"};
+static const char *const later[] = {"grid", "publish", "compare", "report", "reproduce", "runs", "track", "doctor"};
 
 static void usage(FILE *to)
 {

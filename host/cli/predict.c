@@ -4,10 +4,12 @@
  * ("none" for a missing one, "-" for standard input), or one file of all rows. Long recordings are cut into windows
  * and their answers fused. Built as a data set of one sample, so that it runs the very code that evaluation runs.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/cli/answerer.h"
 #include "host/cli/cli.h"
 #include "host/cli/result.h"
 #include "host/common/memory.h"
@@ -116,50 +118,176 @@ static hd_status feature_config(hd_feature_config *out, const hd_settings *given
 	return HD_OK;
 }
 
+/* ---- models that take the recording itself ---- */
+
+/* Samples of each row, the same in all of them. */
+static hd_status common_length(
+        int64_t *out, const hd_feature_config *c, const hd_iq *iqs, const char **files, int count)
+{
+	int first = -1;
+	*out = 0;
+	for (int f = 0; f < count; f++) {
+		if (!iqs[f].rows)
+			continue;
+		if (first >= 0 && iqs[f].samples != iqs[first].samples)
+			return hd_fail(HD_E_USAGE,
+			        "%s has %lld samples per row, %s %lld: this model takes recordings of one length",
+			        files[f], (long long)iqs[f].samples, files[first], (long long)iqs[first].samples);
+		first = first < 0 ? f : first;
+		*out = iqs[f].samples;
+	}
+	int64_t frames = first < 0 ? 0 : hd_features_frame_count(c, *out);
+	if (first < 0)
+		return hd_fail(HD_E_USAGE, "no recording: all receivers are '" MISSING "'");
+	if (c->refuse_short && frames < c->frames)
+		return hd_fail(HD_E_DATA, "%s: %lld samples give %lld frames, one input is %d", files[first],
+		        (long long)*out, (long long)frames, c->frames);
+	return HD_OK;
+}
+
+/* One row to a channel: out (samples,2), or (samples) of magnitudes made in place from the pairs. */
+static hd_status fill_signal(float *out, float *pairs, const hd_iq *iq, int64_t row, bool magnitude, const char *file)
+{
+	bool finite = true;
+	hd_iq_to_float(pairs, iq, row, 0, iq->samples);
+	for (int64_t i = 0; i < 2 * iq->samples; i++)
+		finite = finite && isfinite(pairs[i]);
+	if (!finite)
+		return hd_fail(HD_E_DATA, "%s: NaN or infinity among its samples", file);
+	for (int64_t i = 0; magnitude && i < iq->samples; i++)
+		out[i] = sqrtf(pairs[2 * i] * pairs[2 * i] + pairs[2 * i + 1] * pairs[2 * i + 1]);
+	if (!magnitude)
+		memcpy(out, pairs, (size_t)(2 * iq->samples) * sizeof *out);
+	return HD_OK;
+}
+
+/* All rows of all files to the signal's channels (1,C,samples[,2]), zeros for a missing one. */
+static hd_status make_signal(hd_run_tensor *out, const hd_onnx_model *model, const hd_feature_config *c,
+        const hd_iq *iqs, const char **files, int count)
+{
+	hd_status st;
+	bool magnitude = model->input == HD_ONNX_INPUT_MAGNITUDE;
+	int64_t C = model->card.channels, n, channel = 0;
+	float *pairs = NULL;
+	HD_TRY(common_length(&n, c, iqs, files, count));
+	*out = (hd_run_tensor){magnitude ? 3 : 4, {1, C, n, 2}, NULL};
+	size_t each = (size_t)(magnitude ? n : 2 * n);
+	HD_TRY(hd_alloc(&out->data, (size_t)C * each, sizeof *out->data));
+	HD_TRY(hd_alloc(&pairs, (size_t)(2 * n), sizeof *pairs));
+	for (int f = 0; f < count; f++) {
+		for (int64_t row = 0; row < iqs[f].rows; row++)
+			HD_TRY(fill_signal(
+			        out->data + (size_t)(channel + row) * each, pairs, &iqs[f], row, magnitude, files[f]));
+		channel += iqs[f].rows ? iqs[f].rows : 1;
+	}
+	for (int64_t ch = 1; channel == 1 && !strchr(model->card.receivers, ',') && ch < C; ch++)
+		memcpy(out->data + (size_t)ch * each, out->data, each * sizeof *out->data);
+done:
+	free(pairs);
+	return st;
+}
+
+static hd_status answer_signal(hd_prediction *p, hd_onnx_model *model, const hd_settings *given,
+        const hd_feature_config *c, const hd_iq *iqs, const char **files, int count)
+{
+	hd_status st;
+	hd_run_tensor signal = {0};
+	double mu[2], sigma[2], scale = model->card.frame.scale_m;
+	if (given->given[HD_SET_windows] && c->frame_mode != HD_FRAMES_MEAN)
+		return hd_fail(HD_E_USAGE, "windows: this model cuts the recording itself");
+	HD_TRY(make_signal(&signal, model, c, iqs, files, count));
+	HD_TRY(hd_onnx_model_run(model, &signal, mu, sigma));
+	hd_geo_from_local_m(&model->card.frame, mu[0] * scale, mu[1] * scale, &p->predicted_latitude_deg,
+	        &p->predicted_longitude_deg);
+	p->sigma_north_m = sigma[0] * scale;
+	p->sigma_east_m = sigma[1] * scale;
+done:
+	free(signal.data);
+	return st;
+}
+
+/* ---- features to an answer ---- */
+
+static hd_status answer_engine(
+        hd_prediction *p, const hd_checkpoint *checkpoint, hd_backend *backend, const hd_dataset *dataset)
+{
+	hd_status st;
+	hd_model *model = NULL;
+	hd_batcher batcher = {0};
+	hd_metrics metrics;
+	HD_TRY(hd_checkpoint_model(&model, checkpoint, backend, 1, false));
+	HD_TRY(hd_batcher_open(&batcher, model, backend, dataset, NULL));
+	HD_TRY(hd_evaluate(&metrics, p, &batcher, &(const int32_t){0}, 1, NULL, false));
+done:
+	hd_batcher_close(&batcher);
+	hd_model_free(model);
+	return st;
+}
+
+static hd_status answer_onnx(hd_prediction *p, hd_onnx_model *model, const hd_dataset *dataset)
+{
+	hd_answers answers;
+	hd_metrics metrics;
+	hd_status st = hd_onnx_answers_open(&answers, model, dataset, 1);
+	if (st == HD_OK)
+		st = hd_evaluate_answers(&metrics, p, &answers, &(const int32_t){0}, 1, NULL, false);
+	hd_onnx_answers_close(&answers);
+	return st;
+}
+
+static hd_status tell(const hd_settings *given, const hd_prediction *p, const hd_feature_config *c)
+{
+	long long windows = (long long)hd_features_windows(c);
+	printf("latitude %.6f longitude %.6f sigma_north_m %.1f sigma_east_m %.1f windows %lld\n",
+	        p->predicted_latitude_deg, p->predicted_longitude_deg, p->sigma_north_m, p->sigma_east_m, windows);
+	return hd_write_result(
+	        given->json, json_pack("{s:f, s:f, s:f, s:f, s:I}", "latitude", p->predicted_latitude_deg, "longitude",
+	                             p->predicted_longitude_deg, "sigma_north_m", p->sigma_north_m, "sigma_east_m",
+	                             p->sigma_east_m, "windows", (json_int_t)windows));
+}
+
+static hd_status answer_features(hd_prediction *p, hd_answerer *by, const hd_settings *given, hd_dataset *dataset,
+        hd_iq *iqs, const char **files, int count)
+{
+	hd_status st;
+	hd_backend *backend = NULL;
+	HD_TRY(hd_backend_open(&backend, given->accelerator, (int)given->threads));
+	HD_TRY(make_sample(dataset));
+	HD_TRY(fill_channels(dataset, backend, iqs, files, count));
+	st = by->runtime ? answer_onnx(p, &by->onnx, dataset) : answer_engine(p, &by->checkpoint, backend, dataset);
+done:
+	hd_feature_cache_close(&dataset->cache);
+	hd_samples_free(&dataset->samples);
+	hd_backend_close(backend);
+	return st;
+}
+
 hd_status hd_cli_predict(const hd_settings *given, const char **files, int count)
 {
 	hd_status st;
-	hd_checkpoint checkpoint = {0};
-	hd_backend *backend = NULL;
+	hd_answerer by = {0};
 	hd_dataset dataset = {0};
-	hd_model *model = NULL;
-	hd_batcher batcher = {0};
 	hd_iq *iqs = NULL;
-	hd_prediction p;
-	hd_metrics metrics;
+	hd_prediction p = {0};
 	if (!given->checkpoint[0] || !count)
 		return hd_fail(HD_E_USAGE,
 		        "predict --checkpoint F FILE...: one recording per receiver in channel order, '" MISSING
 		        "' for a missing one, - for standard input");
-	HD_TRY(hd_checkpoint_open(&checkpoint, given->checkpoint));
-	HD_TRY(hd_backend_open(&backend, given->accelerator, (int)given->threads));
-	dataset.card = checkpoint.card;
+	HD_TRY(hd_answerer_open(&by, given));
+	dataset.card = *by.card;
 	HD_TRY(hd_alloc(&iqs, (size_t)count, sizeof *iqs));
-	HD_TRY(feature_config(&dataset.features, given, &checkpoint.settings));
+	HD_TRY(feature_config(&dataset.features, given, by.recorded));
 	HD_TRY(read_files(
 	        iqs, &dataset, (hd_raw_format)hd_settings_choice("iq_format", given->iq_format), files, count));
 	choose_windows(&dataset.features, given, iqs, count);
-	HD_TRY(make_sample(&dataset));
-	HD_TRY(fill_channels(&dataset, backend, iqs, files, count));
-	HD_TRY(hd_checkpoint_model(&model, &checkpoint, backend, 1, false));
-	HD_TRY(hd_batcher_open(&batcher, model, backend, &dataset, NULL));
-	HD_TRY(hd_evaluate(&metrics, &p, &batcher, &(const int32_t){0}, 1, NULL, false));
-	printf("latitude %.6f longitude %.6f sigma_north_m %.1f sigma_east_m %.1f windows %lld\n",
-	        p.predicted_latitude_deg, p.predicted_longitude_deg, p.sigma_north_m, p.sigma_east_m,
-	        (long long)hd_features_windows(&dataset.features));
-	HD_TRY(hd_write_result(
-	        given->json, json_pack("{s:f, s:f, s:f, s:f, s:I}", "latitude", p.predicted_latitude_deg, "longitude",
-	                             p.predicted_longitude_deg, "sigma_north_m", p.sigma_north_m, "sigma_east_m",
-	                             p.sigma_east_m, "windows", (json_int_t)hd_features_windows(&dataset.features))));
+	HD_TRY(by.runtime && by.onnx.input != HD_ONNX_INPUT_FEATURES
+	                ? answer_signal(&p, &by.onnx, given, &dataset.features, iqs, files, count)
+	                : answer_features(&p, &by, given, &dataset, iqs, files, count));
+	HD_TRY(tell(given, &p, &dataset.features));
 done:
 	for (int f = 0; iqs && f < count; f++)
 		hd_iq_free(&iqs[f]);
 	free(iqs);
-	hd_batcher_close(&batcher);
-	hd_model_free(model);
-	hd_feature_cache_close(&dataset.cache);
-	hd_samples_free(&dataset.samples);
-	hd_backend_close(backend);
-	hd_checkpoint_close(&checkpoint);
+	hd_answerer_close(&by);
 	return st;
 }

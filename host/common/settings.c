@@ -352,11 +352,11 @@ hd_status hd_settings_check(hd_settings *s)
 
 /* ---- environment and flags ---- */
 
-/* Variables that the back ends read: of the machine, not of a run. */
-static bool of_backend(const char *name)
+/* Variables that say where things are and how they are used: of the machine, not of a run. */
+static bool of_machine(const char *name)
 {
 	static const char *const names[] = {
-	        "HEIMDALL_ARENA", "HEIMDALL_CPU_TIER", "HEIMDALL_CUDA_LIBRARY", "HEIMDALL_TUNING"};
+	        "HEIMDALL_ARENA", "HEIMDALL_CPU_TIER", "HEIMDALL_CUDA_LIBRARY", "HEIMDALL_PYTHON", "HEIMDALL_TUNING"};
 	bool found = false;
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		found = found || !strcmp(name, names[i]);
@@ -372,7 +372,7 @@ hd_status hd_settings_read_environment(hd_settings *settings)
 		if (strncmp(*entry, ENVIRONMENT_PREFIX, prefix) != 0 || length >= sizeof name)
 			continue;
 		snprintf(name, sizeof name, "%.*s", (int)length, *entry);
-		if (of_backend(name))
+		if (of_machine(name))
 			continue;
 		for (size_t i = 0; i <= length - prefix; i++) {
 			char c = name[prefix + i];
@@ -389,7 +389,7 @@ static const struct {
 	char letter;
 	const char *name;
 } commands[] = {{'T', "train"}, {'E', "eval"}, {'P', "predict"}, {'S', "synth"}, {'F', "features"}, {'C', "catalog"},
-        {'I', "import"}};
+        {'I', "import"}, {'X', "export"}};
 
 static hd_status wrong_command(const hd_setting *row, const char *flag, char command)
 {

@@ -12,6 +12,7 @@
 #include "host/common/memory.h"
 #include "host/common/version.h"
 #include "host/export/onnx_graph.h"
+#include "kernels/half.h"
 
 #define BLOCK_BYTES 65536
 #define OUTPUTS_MAX 8
@@ -412,6 +413,13 @@ hd_onnx_value hd_onnx_f32(hd_onnx *graph, float value)
 	/* nine digits tell every float */
 	return constant(
 	        graph, keep_format(graph, "constants/f32_%.9g", (double)value), HD_ONNX_F32, 0, (int64_t[]){0}, &value);
+}
+
+hd_onnx_value hd_onnx_f16(hd_onnx *graph, float value)
+{
+	uint16_t half = hd_float_to_half(value);
+	return constant(graph, keep_format(graph, "constants/f16_%.9g", (double)hd_half_to_float(half)), HD_ONNX_F16, 0,
+	        (int64_t[]){0}, &half);
 }
 
 hd_onnx_value hd_onnx_i64(hd_onnx *graph, int64_t value)

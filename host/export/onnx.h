@@ -78,6 +78,7 @@ void *hd_onnx_keep(hd_onnx *graph, size_t bytes);
 
 /* Small constants, copied. The same one asked for twice is stored once. ndim 0: a scalar. */
 hd_onnx_value hd_onnx_f32(hd_onnx *graph, float value);
+hd_onnx_value hd_onnx_f16(hd_onnx *graph, float value);
 hd_onnx_value hd_onnx_i64(hd_onnx *graph, int64_t value);
 hd_onnx_value hd_onnx_i64s(hd_onnx *graph, int count, const int64_t *values); /* one dimension */
 hd_onnx_value hd_onnx_f32s(hd_onnx *graph, const char *name, int ndim, const int64_t *shape, const float *values);

@@ -36,9 +36,10 @@ static hd_onnx_value times(hd_onnx *g, hd_onnx_value a, double b)
 	return op2(g, "Mul", a, hd_onnx_f32(g, (float)b));
 }
 
-static hd_onnx_value at_least(hd_onnx *g, hd_onnx_value a, float least)
+/* What is divided by and may be 0 but never less. A sum, since ONNX Runtime's Max loses NaN, which has to show. */
+static hd_onnx_value not_zero(hd_onnx *g, hd_onnx_value a)
 {
-	return op2(g, "Max", a, hd_onnx_f32(g, least));
+	return op2(g, "Add", a, hd_onnx_f32(g, TINY));
 }
 
 static hd_onnx_value length(hd_onnx *g, hd_onnx_value a, hd_onnx_value b)
@@ -93,7 +94,7 @@ static point on_the_sphere(hd_onnx *g, hd_onnx_value north, hd_onnx_value east, 
 {
 	point p;
 	hd_onnx_value c = length(g, north, east);
-	hd_onnx_value q = op2(g, "Div", op1(g, "Sin", c), at_least(g, c, TINY));
+	hd_onnx_value q = op2(g, "Div", op1(g, "Sin", c), not_zero(g, c));
 	hd_onnx_value half = op1(g, "Sin", times(g, c, 0.5));
 	hd_onnx_value h = times(g, op2(g, "Mul", half, half), 2);
 	p.s = op2(g, "Mul", q, north);
@@ -116,7 +117,7 @@ void hd_export_positions(hd_onnx *graph, const hd_label_frame *frame, hd_onnx_va
 	point p = on_the_sphere(g, north, east, f0);
 	hd_onnx_value hyp = length(g, p.out, p.side);
 	hd_onnx_value beyond = op2(g, "Less", p.out, hd_onnx_f32(g, 0)); /* a pole */
-	hd_onnx_value longer = at_least(g, op2(g, "Add", hyp, op1(g, "Abs", p.out)), TINY);
+	hd_onnx_value longer = not_zero(g, op2(g, "Add", hyp, op1(g, "Abs", p.out)));
 	hd_onnx_value t = op2(g, "Div", p.side, longer);
 	hd_onnx_value hyp_less_out = HD_ONNX_NODE(g, "Where", beyond, longer, op2(g, "Mul", p.side, t));
 	hd_onnx_value angle = twice_atan_deg(g, t);
@@ -125,7 +126,7 @@ void hd_export_positions(hd_onnx *graph, const hd_label_frame *frame, hd_onnx_va
 	angle = HD_ONNX_NODE(g, "Where", beyond, op2(g, "Sub", half_turn, angle), angle);
 	hd_onnx_value sine = op2(g, "Sub", p.s, times(g, hyp_less_out, sin(f0)));
 	hd_onnx_value cosine = op2(g, "Add", times(g, p.up, sin(f0)), times(g, hyp, cos(f0)));
-	hd_onnx_value whole = at_least(g, op2(g, "Add", cosine, hd_onnx_f32(g, 1)), TINY);
+	hd_onnx_value whole = not_zero(g, op2(g, "Add", cosine, hd_onnx_f32(g, 1)));
 	hd_onnx_value latitude = add_to(g, frame->origin_latitude_deg, twice_atan_deg(g, op2(g, "Div", sine, whole)));
 	latitude = HD_ONNX_NODE(g, "Clip", latitude, hd_onnx_f32(g, -90), hd_onnx_f32(g, 90));
 	*positions = join(g, latitude, longitude(g, frame->origin_longitude_deg, angle));

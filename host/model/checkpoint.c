@@ -10,21 +10,11 @@
 #include "host/common/file.h"
 #include "host/common/memory.h"
 #include "host/common/version.h"
+#include "host/model/data_card.h"
 
 #define HEAD_WIDTH_MAX 65536
 #define STATE_TENSOR "exp_avg.position_head.fc1.weight" /* any model in training has it */
 #define JSON_FLAGS (JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17))
-
-void hd_data_card_free(hd_data_card *card)
-{
-	if (!card)
-		return;
-	free(card->offset);
-	free(card->rstd);
-	free(card->mean);
-	free(card->receivers);
-	*card = (hd_data_card){0};
-}
 
 void hd_train_state_free(hd_train_state *state)
 {
@@ -101,24 +91,6 @@ hd_status hd_model_config_from(hd_model_config *out, const hd_settings *settings
 
 /* ---- metadata ---- */
 
-static json_t *floats_json(const float *values, int n)
-{
-	json_t *array = json_array();
-	for (int i = 0; values && i < n; i++)
-		json_array_append_new(array, json_real((double)values[i]));
-	return array;
-}
-
-static json_t *card_json(const hd_data_card *c)
-{
-	return json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:i, s:o, s:o, s:o}", "receivers", c->receivers,
-	        "channels", c->channels, "origin_latitude_deg", c->frame.origin_latitude_deg, "origin_longitude_deg",
-	        c->frame.origin_longitude_deg, "scale_m", c->frame.scale_m, "centre_latitude_deg",
-	        c->centre_latitude_deg, "centre_longitude_deg", c->centre_longitude_deg, "sigma_min_m", c->sigma_min_m,
-	        "sigma_max_m", c->sigma_max_m, "height", c->height, "mean", floats_json(c->mean, c->height), "rstd",
-	        floats_json(c->rstd, c->height), "offset", floats_json(c->offset, c->channels));
-}
-
 static json_t *state_json(const hd_train_state *s)
 {
 	json_t *top = json_array();
@@ -158,7 +130,8 @@ static hd_status make_metadata(hd_metadata *meta, const hd_backend *backend, con
 	char *yaml = NULL;
 	HD_TRY(hd_settings_dump(settings, &yaml));
 	HD_TRY(add_json(&meta[META_FORMAT], meta_keys[META_FORMAT], json_integer(HD_CHECKPOINT_FORMAT)));
-	HD_TRY(add_json(&meta[META_CARD], meta_keys[META_CARD], card_json(card)));
+	meta[META_CARD].key = (char *)meta_keys[META_CARD];
+	HD_TRY(hd_data_card_write(&meta[META_CARD].value, card));
 	HD_TRY(add_json(&meta[META_STATE], meta_keys[META_STATE], state_json(state)));
 	HD_TRY(add_json(&meta[META_RUNTIME], meta_keys[META_RUNTIME], runtime_json(backend)));
 	meta[META_CONFIG] = (hd_metadata){.key = (char *)meta_keys[META_CONFIG], .value = yaml};
@@ -243,39 +216,6 @@ done:
 
 /* ---- reading ---- */
 
-static hd_status read_floats(float **out, const json_t *array, int n)
-{
-	if (json_array_size(array) == 0)
-		return HD_OK;
-	if (json_array_size(array) != (size_t)n)
-		return hd_fail(HD_E_DATA, "metadata 'data': %zu statistics, want %d", json_array_size(array), n);
-	hd_status st = hd_alloc(out, (size_t)n, sizeof(float));
-	for (int i = 0; st == HD_OK && i < n; i++)
-		(*out)[i] = (float)json_number_value(json_array_get(array, (size_t)i));
-	return st;
-}
-
-static hd_status read_card(hd_data_card *c, json_t *json)
-{
-	hd_status st;
-	json_t *mean, *rstd, *offset;
-	const char *receivers;
-	json_error_t error;
-	if (json_unpack_ex(json, &error, 0, "{s:s, s:i, s:F, s:F, s:F, s:F, s:F, s:F, s:F, s:i, s:o, s:o, s:o}",
-	            "receivers", &receivers, "channels", &c->channels, "origin_latitude_deg",
-	            &c->frame.origin_latitude_deg, "origin_longitude_deg", &c->frame.origin_longitude_deg, "scale_m",
-	            &c->frame.scale_m, "centre_latitude_deg", &c->centre_latitude_deg, "centre_longitude_deg",
-	            &c->centre_longitude_deg, "sigma_min_m", &c->sigma_min_m, "sigma_max_m", &c->sigma_max_m, "height",
-	            &c->height, "mean", &mean, "rstd", &rstd, "offset", &offset))
-		return hd_fail(HD_E_DATA, "metadata 'data': %s", error.text);
-	HD_TRY(hd_strdup(&c->receivers, receivers));
-	HD_TRY(read_floats(&c->mean, mean, c->height));
-	HD_TRY(read_floats(&c->rstd, rstd, c->height));
-	HD_TRY(read_floats(&c->offset, offset, c->channels));
-done:
-	return st;
-}
-
 static hd_status read_state(hd_train_state *s, json_t *json)
 {
 	json_t *best, *stop, *top;
@@ -310,12 +250,19 @@ static hd_status read_state(hd_train_state *s, json_t *json)
 	return HD_OK;
 }
 
+static hd_status find_text(const char **out, const hd_safetensors *file, const char *key)
+{
+	*out = hd_safetensors_metadata(file, key);
+	return *out ? HD_OK : hd_fail(HD_E_DATA, "no metadata '%s': not a checkpoint of this program", key);
+}
+
 static hd_status load_json(json_t **out, const hd_safetensors *file, const char *key)
 {
-	const char *text = hd_safetensors_metadata(file, key);
+	const char *text;
 	json_error_t error;
-	if (!text)
-		return hd_fail(HD_E_DATA, "no metadata '%s': not a checkpoint of this program", key);
+	hd_status st = find_text(&text, file, key);
+	if (st != HD_OK)
+		return st;
 	*out = json_loads(text, JSON_DECODE_ANY, &error);
 	return *out ? HD_OK : hd_fail(HD_E_DATA, "metadata '%s': %s", key, error.text);
 }
@@ -323,17 +270,18 @@ static hd_status load_json(json_t **out, const hd_safetensors *file, const char 
 /* The recorded settings: defaults, then the dump line by line through the same checks as a file. */
 static hd_status read_settings(hd_settings *settings, const hd_safetensors *file)
 {
-	const char *yaml = hd_safetensors_metadata(file, meta_keys[META_CONFIG]);
-	if (!yaml)
-		return hd_fail(HD_E_DATA, "no metadata 'config': not a checkpoint of this program");
-	hd_status st = hd_settings_init(settings);
+	const char *yaml;
+	hd_status st = find_text(&yaml, file, meta_keys[META_CONFIG]);
+	if (st == HD_OK)
+		st = hd_settings_init(settings);
 	return st == HD_OK ? hd_settings_read_yaml_text(settings, yaml, "config") : st;
 }
 
 static hd_status read_metadata(hd_checkpoint *c)
 {
 	hd_status st;
-	json_t *format = NULL, *card = NULL, *state = NULL, *runtime = NULL;
+	json_t *format = NULL, *state = NULL, *runtime = NULL;
+	const char *card;
 	HD_TRY(load_json(&format, &c->file, meta_keys[META_FORMAT]));
 	if (json_integer_value(format) != HD_CHECKPOINT_FORMAT) {
 		st = hd_fail(HD_E_DATA, "checkpoint format %lld, this program reads %d",
@@ -341,8 +289,8 @@ static hd_status read_metadata(hd_checkpoint *c)
 		goto done;
 	}
 	HD_TRY(read_settings(&c->settings, &c->file));
-	HD_TRY(load_json(&card, &c->file, meta_keys[META_CARD]));
-	HD_TRY(read_card(&c->card, card));
+	HD_TRY(find_text(&card, &c->file, meta_keys[META_CARD]));
+	HD_TRY(hd_data_card_read(&c->card, card, meta_keys[META_CARD]));
 	HD_TRY(load_json(&state, &c->file, meta_keys[META_STATE]));
 	HD_TRY(read_state(&c->state, state));
 	HD_TRY(load_json(&runtime, &c->file, meta_keys[META_RUNTIME]));
@@ -352,7 +300,6 @@ static hd_status read_metadata(hd_checkpoint *c)
 done:
 	json_decref(runtime);
 	json_decref(state);
-	json_decref(card);
 	json_decref(format);
 	return st;
 }
