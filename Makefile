@@ -224,7 +224,9 @@ EMU_SELF := $(basename $(wildcard tests/cuda_emu/tests/*.c tests/cuda_emu/tests/
 EMU_BACKEND := $(basename $(wildcard kernels/cuda/*.cu kernels/cuda/*.c))
 EMU_OPS := $(basename tests/gpu/ops.c $(wildcard tests/cases/*.c tests/ref/*.c) host/common/status.c kernels/dtype.c)
 EMU_TUNE := tests/gpu/test_tune $(filter-out tests/gpu/ops,$(EMU_OPS))
-EMU_LIBS := -ldnnl -lfftw3f -lm -ldl -lpthread
+EMU_COLLECTIVE := tests/gpu/collective host/common/status kernels/dtype
+# dlopen and dlsym of what is linked go through the emulation (fakes/without.c)
+EMU_LIBS := -Wl,--wrap=dlopen -Wl,--wrap=dlsym -ldnnl -lfftw3f -lm -ldl -lpthread
 EMU_HEADERS := cuda_runtime_api.h cublasLt.h cudnn.h cufft.h nccl.h
 
 EMU_WARN := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wformat=2 -Wundef -Wno-format-truncation
@@ -305,6 +307,9 @@ $(EMU)/$(1)/test_tune: $(EMU_TUNE:%=$(EMU)/$(1)/obj/%.o) $(EMU_BACKEND:%=$(EMU)/
 $(EMU)/$(1)/ops: $(EMU_OPS:%=$(EMU)/$(1)/obj/%.o)
 	@echo '  LD $$@'
 	@$(CC) $(emu_tested_$(1)) $$^ -lm -ldl -o $$@
+$(EMU)/$(1)/collective: $(EMU_COLLECTIVE:%=$(EMU)/$(1)/obj/%.o)
+	@echo '  LD $$@'
+	@$(CC) $(emu_tested_$(1)) $$^ -lm -ldl -o $$@
 endef
 $(foreach c,$(EMU_CONFIGS),$(eval $(call emu_rules,$(c))))
 
@@ -327,11 +332,11 @@ test-emu-self: emu-headers deps deps-emu ## the CUDA emulation's own tests: plan
 EMU_LIMIT ?= 60000
 test-emu: emu-headers deps-test deps-emu ## the CUDA sources without a GPU: every operation and whole trainings, emulated, under sanitizers
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(EMU)/rewrite $(EMU_CONFIGS:%=$(EMU)/%/self) \
-	  $(EMU_CONFIGS:%=$(EMU)/%/libheimdall_cuda.so) $(EMU_CONFIGS:%=$(EMU)/%/ops) $(EMU)/plain/test_tune $(EMU)/asan/test_tune
+	  $(EMU_CONFIGS:%=$(EMU)/%/libheimdall_cuda.so) $(EMU_CONFIGS:%=$(EMU)/%/ops) $(EMU_CONFIGS:%=$(EMU)/%/collective) $(EMU)/plain/test_tune $(EMU)/asan/test_tune
 	BUILD=$(BUILD) EMU_LIMIT=$(EMU_LIMIT) tests/gpu/emulated.sh
 
 test-gpu: deps-test ## the same on this machine's GPU, and under compute-sanitizer where that is installed
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(CUDA_LIB) $(BUILD)/tests/gpu/ops
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(CUDA_LIB) $(BUILD)/tests/gpu/ops $(BUILD)/tests/gpu/collective
 	BUILD=$(BUILD) CUDA_HOME=$(CUDA_HOME) tests/gpu/device.sh
 
 # ---- run ----

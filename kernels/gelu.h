@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What exact GELU needs of the normal distribution, for C and CUDA. With z = |x| its upper tail is
+ * What GELU needs in both of its forms, for C and CUDA.
+ *
+ * erf: the normal distribution. With z = |x| its upper tail is
  * Q(z) = exp(-z^2/2) * poly(t), t = 1/(1 + 0.36 z): the form of Abramowitz and Stegun 7.1.26 with nine terms fitted
- * here to erfcx(z/sqrt 2)/2 on 0..40 by reweighted least squares; relative error 4e-7 in float. Pure functions.
+ * here to erfcx(z/sqrt 2)/2 on 0..40 by reweighted least squares; relative error 4e-7 in float.
+ *
+ * tanh: (1 + tanh u)/2 is the logistic function of 2u, so that with e = exp(-2|u|) the tail is e/(1 + e), which nothing
+ * cancels. Pure functions.
  */
 #ifndef HD_KERNELS_GELU_H
 #define HD_KERNELS_GELU_H
@@ -31,6 +36,23 @@ HD_DEVICE static inline float hd_gelu_tail(float z, float e)
 	p = p * t + 0.143682f;
 	p = p * t + 0.143617661f;
 	return p * t * e;
+}
+
+/* Beyond |x| = 10.2, where 2u is 92, e is below float's smallest normal number. */
+#define HD_GELU_TANH_FARTHEST 10.2f
+#define HD_GELU_TANH_SCALE 1.59576912f /* 2 sqrt(2/pi) */
+#define HD_GELU_TANH_CUBIC 0.044715f
+
+/* 2u at z >= 0. */
+HD_DEVICE static inline float hd_gelu_tanh_exponent(float z)
+{
+	return HD_GELU_TANH_SCALE * z * (1.0f + HD_GELU_TANH_CUBIC * (z * z));
+}
+
+/* The derivative of 2u at z. */
+HD_DEVICE static inline float hd_gelu_tanh_steepness(float z)
+{
+	return HD_GELU_TANH_SCALE * (1.0f + 3 * HD_GELU_TANH_CUBIC * (z * z));
 }
 
 #endif

@@ -28,24 +28,25 @@ enum { ROWS = 3, MELS = 64, FRAMES = 96, CHANNELS_MAX = 8, PLACES = 4096 };
 typedef struct model_case {
 	const char *name, *size;
 	int channels;
-	const char *head_widths, *head_norm, *bound;
+	const char *head_widths, *head_norm, *bound, *gelu;
 	bool own, offsets; /* normalised by each recording's own levels; offsets taken out of receivers' levels */
 } model_case;
 
 static const model_case cases[] = {
-        {"atto", "atto", 3, "128,64", "layer", "smooth", false, false},
-        {"batch", "atto", 3, "96,48,32", "batch", "clamp", false, false},
-        {"offsets", "atto", 5, "64", "layer", "smooth", false, true},
-        {"own", "atto", 1, "64", "batch", "smooth", true, false},
-        {"own-offsets", "atto", 4, "128,64", "layer", "clamp", true, true},
-        {"femto", "femto", 3, "128,64", "layer", "smooth", false, false},
-        {"pico", "pico", 3, "128,64", "layer", "smooth", false, false},
-        {"nano", "nano", 3, "128,64", "layer", "smooth", false, false},
-        {"tiny", "tiny", 3, "512,128,64", "layer", "smooth", false, false},
-        {"small", "small", 3, "128,64", "layer", "smooth", false, false},
-        {"base", "base", 3, "128,64", "layer", "smooth", false, false},
-        {"large", "large", 3, "128,64", "layer", "smooth", false, false},
-        {"xlarge", "xlarge", 3, "128,64", "layer", "smooth", false, false},
+        {"atto", "atto", 3, "128,64", "layer", "smooth", "erf", false, false},
+        {"batch", "atto", 3, "96,48,32", "batch", "clamp", "erf", false, false},
+        {"offsets", "atto", 5, "64", "layer", "smooth", "erf", false, true},
+        {"own", "atto", 1, "64", "batch", "smooth", "erf", true, false},
+        {"own-offsets", "atto", 4, "128,64", "layer", "clamp", "erf", true, true},
+        {"tanh", "atto", 3, "128,64", "layer", "smooth", "tanh", false, false},
+        {"femto", "femto", 3, "128,64", "layer", "smooth", "erf", false, false},
+        {"pico", "pico", 3, "128,64", "layer", "smooth", "erf", false, false},
+        {"nano", "nano", 3, "128,64", "layer", "smooth", "erf", false, false},
+        {"tiny", "tiny", 3, "512,128,64", "layer", "smooth", "erf", false, false},
+        {"small", "small", 3, "128,64", "layer", "smooth", "erf", false, false},
+        {"base", "base", 3, "128,64", "layer", "smooth", "erf", false, false},
+        {"large", "large", 3, "128,64", "layer", "smooth", "erf", false, false},
+        {"xlarge", "xlarge", 3, "128,64", "layer", "smooth", "erf", false, false},
 };
 #define CASE_COUNT (sizeof cases / sizeof *cases)
 
@@ -151,6 +152,7 @@ static hd_status make_settings(hd_settings *s, const model_case *c)
 	HD_TRY(hd_settings_set(s, "head_widths", c->head_widths, "case"));
 	HD_TRY(hd_settings_set(s, "head_norm", c->head_norm, "case"));
 	HD_TRY(hd_settings_set(s, "uncertainty_bound", c->bound, "case"));
+	HD_TRY(hd_settings_set(s, "gelu", c->gelu, "case"));
 	HD_TRY(hd_settings_set(s, "n_mels", mels, "case"));
 	HD_TRY(hd_settings_set(s, "frames", frames, "case"));
 done:

@@ -39,7 +39,7 @@ quick() {
 	local name
 	fresh
 	"$models" case "$work/models" atto 14 15 16 17 18 19 20
-	for name in batch offsets own own-offsets; do
+	for name in batch offsets own own-offsets tanh; do
 		"$models" case "$work/models" "$name" 14 20
 	done
 	"$models" positions "$work/models"

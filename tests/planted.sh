@@ -14,6 +14,8 @@ faults() {
 magnitude|magnitude.c|s/127\.5f/127.0f/
 stft_power|stft.c|s/t \* hop - n_fft \/ 2;/t * hop;/
 mel_db|mel.c|s/log10f(sum + floor)/log10f(sum)/
+mfcc|mfcc.c|s/dct\[k \* M + m\]/dct[m * K + k]/
+mfcc|mfcc.c|s/k < K ? M : 0/k <= K \&\& K > 0 ? M : 0/
 stft_mel_db|stft.c|s/log10f(sum + floor)/log10f(sum)/
 assemble_batch|assemble_batch.c|s/ + start\[n\]/ + 0 * start[n]/
 patch_gather|patch.c|s/ho \* p + i) \* W + wo \* p) \* C/ho * p + i) * W + wo) * C/
@@ -31,6 +33,9 @@ layernorm_fwd|layernorm.c|s/(float)C + eps/(float)C + 2 * eps/
 layernorm_bwd|layernorm.c|s/dot \/= (float)C/dot \/= (float)(C + 1)/
 gelu_fwd|gelu.c|s/(-0\.5f \* square, /(-0.51f * square, /
 gelu_bwd|gelu.c|s/q - slope/q + slope/
+gelu_fwd|gelu.c|s/z \* (e \/ (1\.0f + e))/z * e/
+gelu_bwd|gelu.c|s/q \* p \* hd_gelu/q * hd_gelu/
+gelu_bwd|gelu.c|s/return z > farthest ? farthest : z/return z/
 scale_residual_fwd|scale_residual.c|s/skip\[c\] + keep \* gamma/skip[c] + gamma/
 scale_residual_bwd|scale_residual.c|s/sum\[c\] += keep \* g\[c\]/sum[c] += g[c]/
 pool_fwd|pool.c|s/out\[c\] \/= (float)P/out[c] \/= (float)(P + 1)/

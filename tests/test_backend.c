@@ -44,6 +44,7 @@ Test(backend, cpu_as_asked)
 	cr_expect_str_eq(backend->name, "cpu");
 	cr_expect_str_eq(backend->reason, "CPU: as asked");
 	cr_expect_eq(backend->threads, 1);
+	cr_expect_null(backend->collective, "sums over processes are the GPU's");
 	hd_backend_close(backend);
 }
 

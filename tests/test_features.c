@@ -443,38 +443,53 @@ Test(features, mode_random_keeps_four_inputs)
 /* Against the definition in double; the error of a sum of M float products is at most M eps sum |terms|. */
 Test(features, mfcc_is_the_orthonormal_dct)
 {
-	enum { M = 40, T = 7, K = 13, H = 32 };
-	float db[M * T], out[H * T], silence[H];
-	hd_feature_config c = {.n_mels = M, .frames = 32, .kind = HD_FEATURE_MFCC, .n_mfcc = K};
-	for (int i = 0; i < M * T; i++)
+	enum { R = 2, M = 40, T = 7, K = 13, H = 32 };
+	float db[R * M * T], out[R * H * T], silence[H];
+	hd_feature_config c = {.sample_rate_hz = 48000,
+	        .n_fft = 512,
+	        .hop_length = 128,
+	        .n_mels = M,
+	        .frames = 32,
+	        .kind = HD_FEATURE_MFCC,
+	        .n_mfcc = K};
+	hd_backend *b = open_backend();
+	hd_features *plan;
+	cr_assert_eq(hd_features_create(&plan, b, &c), HD_OK, "%s", hd_error_text());
+	for (int i = 0; i < R * M * T; i++)
 		db[i] = -60 + 30 * sinf((float)(i * i));
 	cr_assert_eq(hd_features_height(&c), H);
-	hd_features_mfcc(out, db, T, &c);
-	for (int k = 0; k < H; k++) {
-		for (int t = 0; t < T; t++) {
-			double want = 0, size = 0;
-			for (int m = 0; k < K && m < M; m++) {
-				double term = sqrt((k ? 2.0 : 1.0) / M) * cos(M_PI * k * (m + 0.5) / M) *
-				              (double)db[m * T + t];
-				want += term;
-				size += fabs(term);
-			}
-			cr_assert(fabs((double)out[k * T + t] - want) <= M * 0x1p-23 * size,
-			        "[%d][%d]: got %g, want %g", k, t, (double)out[k * T + t], want);
+	cr_assert_eq(hd_features_mfcc(plan, out, db, R, T), HD_OK, "%s", hd_error_text());
+	for (int i = 0; i < R * H * T; i++) {
+		int t = i % T, k = i / T % H, r = i / T / H;
+		double want = 0, size = 0;
+		for (int m = 0; k < K && m < M; m++) {
+			double term = sqrt((k ? 2.0 : 1.0) / M) * cos(M_PI * k * (m + 0.5) / M) *
+			              (double)db[(r * M + m) * T + t];
+			want += term;
+			size += fabs(term);
 		}
+		cr_assert(fabs((double)out[i] - want) <= M * 0x1p-23 * size, "[%d][%d][%d]: got %g, want %g", r, k, t,
+		        (double)out[i], want);
 	}
 	/* a silent recording gives the silence */
-	for (int i = 0; i < M * T; i++)
+	for (int i = 0; i < R * M * T; i++)
 		db[i] = HD_DB_SILENCE;
-	hd_features_mfcc(out, db, T, &c);
+	cr_assert_eq(hd_features_mfcc(plan, out, db, R, T), HD_OK, "%s", hd_error_text());
 	hd_features_silence(silence, &c);
-	for (int i = 0; i < H * T; i++)
-		cr_assert(fabs((double)out[i] - (double)silence[i / T]) <= 1e-3, "[%d]: %g, silence %g", i,
-		        (double)out[i], (double)silence[i / T]);
+	for (int i = 0; i < R * H * T; i++)
+		cr_assert(fabs((double)out[i] - (double)silence[i / T % H]) <= 1e-3, "[%d]: %g, silence %g", i,
+		        (double)out[i], (double)silence[i / T % H]);
+	hd_features_free(plan);
 	c.n_mfcc = 32;
 	cr_assert_eq(hd_features_height(&c), 32);
 	c.n_mfcc = 33;
 	cr_assert_eq(hd_features_height(&c), 64);
+	/* a plan for levels has no cepstrum */
+	c.kind = HD_FEATURE_MEL;
+	cr_assert_eq(hd_features_create(&plan, b, &c), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_features_mfcc(plan, out, db, 1, T), HD_E_USAGE);
+	hd_features_free(plan);
+	hd_backend_close(b);
 }
 
 /* ---- resampling ---- */

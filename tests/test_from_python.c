@@ -91,7 +91,7 @@ static void make_data(void)
 #define SMALL                                                                                                          \
 	" --data_dir $D/data --sample_rate 48000 --n_fft 512 --hop_length 128 --batch_size 8 --epochs 2 "              \
 	"--n_mels 32 --accelerator cpu --threads 1 --warmup_epochs 0 --receivers all --backbone_size atto "            \
-	"--pretrained none "
+	"--pretrained none --no_export "
 
 /* Training samples of the data, by the library. */
 static long long training_samples(void)

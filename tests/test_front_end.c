@@ -240,7 +240,7 @@ static answer library_answer(const front_end_case *k, const hd_feature_config *c
 		/* of a mean it is no more than their mean power in dB: louder frames, which count more, have less */
 		hd_features_fit_frames(kept_bound, bound, T, &c);
 		if (c.kind == HD_FEATURE_MFCC)
-			hd_features_mfcc(final, kept, K * W, &c);
+			cr_assert_eq(hd_features_mfcc(plan, final, kept, 1, K * W), HD_OK, "%s", hd_error_text());
 		place(a.levels, c.kind == HD_FEATURE_MFCC ? final : kept, r, &a, K);
 		if (c.kind == HD_FEATURE_MFCC)
 			bound_cepstrum(final, kept_bound, kept, K * W, &c);

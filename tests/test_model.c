@@ -211,6 +211,58 @@ static void expect_same_answers(const fixture *a, const fixture *b)
 		        (double)mu[0][i], (double)mu[1][i]);
 }
 
+static hd_ops original;
+
+static hd_status tanh_fwd(void *y, const void *x, hd_gelu_form form, hd_dtype dt, int64_t n, hd_stream *stream)
+{
+	(void)form;
+	return original.gelu_fwd(y, x, HD_GELU_TANH, dt, n, stream);
+}
+
+static hd_status tanh_bwd(
+        void *dx, const void *dy, const void *x, hd_gelu_form form, hd_dtype dt, int64_t n, hd_stream *stream)
+{
+	(void)form;
+	return original.gelu_bwd(dx, dy, x, HD_GELU_TANH, dt, n, stream);
+}
+
+/* The form of the configuration reaches every block, forward and backward; the other form gives other answers. */
+Test(model, takes_the_form_of_gelu_that_it_is_given)
+{
+	fixture asked = {0}, forced = {0};
+	int count, differ = 0;
+	hd_model_config config = small;
+	config.gelu = HD_GELU_TANH;
+	begin(&asked);
+	begin(&forced);
+	pass(&forced);
+	float erf_mu[2 * ROWS_MAX], tanh_mu[2 * ROWS_MAX];
+	get(&forced, erf_mu, hd_model_buffers(forced.model)->mu, sizeof erf_mu);
+	original = forced.backend->ops;
+	forced.backend->ops.gelu_fwd = tanh_fwd;
+	forced.backend->ops.gelu_bwd = tanh_bwd;
+	remake(&asked, &config);
+	remake(&forced, &small);
+	pass(&asked);
+	pass(&forced);
+	expect_same_answers(&asked, &forced);
+	get(&asked, tanh_mu, hd_model_buffers(asked.model)->mu, sizeof tanh_mu);
+	for (int i = 0; i < 6; i++)
+		differ += erf_mu[i] != tanh_mu[i];
+	cr_assert(differ > 0, "both forms gave the same answers");
+	const hd_parameter *p = hd_model_parameters(asked.model, &count);
+	for (int i = 0; i < count; i++) {
+		float *a = calloc((size_t)p[i].size, sizeof(float)), *b = calloc((size_t)p[i].size, sizeof(float));
+		cr_assert_eq(hd_model_read(asked.model, HD_FLAT_GRADIENTS, i, a), HD_OK);
+		cr_assert_eq(hd_model_read(forced.model, HD_FLAT_GRADIENTS, i, b), HD_OK);
+		cr_assert_arr_eq(a, b, (size_t)p[i].size * sizeof(float), "gradient of %s differs", p[i].name);
+		free(b);
+		free(a);
+	}
+	stop(&forced);
+	stop(&asked);
+}
+
 /* Back ends without patch convolutions gather patches and multiply; on the CPU both ways give the same bits. */
 Test(model, patch_convolutions_are_patches_and_linear_layers)
 {

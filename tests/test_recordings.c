@@ -5,7 +5,7 @@
 
 #define SMALL                                                                                                          \
 	" --n_fft 512 --hop_length 128 --batch_size 8 --epochs 1 --warmup_epochs 0 --no-progress --backbone_size "     \
-	"atto "
+	"atto --no_export "
 #define DCF77 "../shared/data/dcf77"
 
 static void synth(const char *arguments)

@@ -66,8 +66,8 @@ static int train(const char *checkpoints, const char *threads, bool resume, long
 	        "--batch_size", "4", "--warmup_epochs", "1", "--checkpoint_every", "1", "--frame_mode", "random",
 	        "--backbone_size", "atto", "--pretrained", "none", "--accumulate_grad_batches", "2", "--ema_decay",
 	        "0.9", "--head_norm", "batch", "--freeze_backbone", "--unfreeze_epoch", "1", "--drop_path", "0.2",
-	        "--early_stop_patience", "2", "--early_stop_min_delta", "1000", "--log_every_n_steps", "1",
-	        resume ? "--resume_training" : "--no-resume_training", NULL};
+	        "--gelu", "tanh", "--early_stop_patience", "2", "--early_stop_min_delta", "1000", "--log_every_n_steps",
+	        "1", resume ? "--resume_training" : "--no-resume_training", NULL};
 	return run(argv, after_ms, signal_number);
 }
 

@@ -19,7 +19,7 @@ static void make_data(void)
 
 #define SMALL                                                                                                          \
 	" --data_dir $D/data --checkpoint_dir $D/ck --sample_rate 48000 --n_fft 512 --hop_length 128 --batch_size 8 "  \
-	"--epochs 1 --warmup_epochs 0 --receivers all --backbone_size atto "
+	"--epochs 1 --warmup_epochs 0 --receivers all --backbone_size atto --no_export "
 
 Test(metrics, quantiles_are_numpys)
 {
@@ -155,9 +155,12 @@ Test(program, trains_evaluates_predicts, .timeout = 120)
 	expect_text("samples");
 	expect_text("s per step (measured)");
 	cr_assert_neq(access(folder, F_OK), -1);
-	cr_assert_eq(heimdall("train --json $D/result.json" SMALL), 0, "%s", text);
+	cr_assert_eq(heimdall("train --json $D/result.json" SMALL "--export"), 0, "%s", text);
 	expect_text("checkpoint_path");
+	expect_text("ck/model.onnx");
 	expect_text("median_m");
+	cr_assert_eq(shell("grep -q '\"onnx_path\": .*ck/model.onnx' $D/result.json && test -s $D/ck/model.onnx"), 0,
+	        "no model was written");
 	cr_assert_eq(heimdall("eval --checkpoint $D/ck/best.safetensors --data_dir $D/data --split all --predictions "
 	                      "$D/p.csv"),
 	        0, "%s", text);
@@ -310,8 +313,14 @@ Test(program, exit_codes)
 	cr_assert_eq(heimdall("--version"), 0);
 	cr_assert_eq(heimdall("trian"), 2);
 	expect_text("did you mean train?");
-	cr_assert_eq(heimdall("export"), 2);
+	cr_assert_eq(heimdall("publish"), 2);
 	expect_text("not part of version");
+	cr_assert_eq(heimdall("export"), 2);
+	expect_text("--checkpoint");
+	cr_assert_eq(heimdall("export --checkpoint $D/nothing.safetensors --opset 21"), 2);
+	expect_text("14 .. 20");
+	cr_assert_eq(heimdall("train --export_only --checkpoint_dir $D/nowhere"), 1);
+	expect_text("nowhere/best.safetensors");
 	cr_assert_eq(heimdall("train --learning_rat 1"), 2);
 	expect_text("learning_rate");
 	cr_assert_eq(heimdall("train --validation_split 0.6 --test_split 0.5"), 2);

@@ -7,7 +7,7 @@
 
 #define SMALL                                                                                                          \
 	" --data_dir $D/data --sample_rate 48000 --n_fft 512 --hop_length 128 --batch_size 4 --warmup_epochs 0 "       \
-	"--receivers all --backbone_size atto --pretrained none --threads 1 --log_every_n_steps 1 "
+	"--receivers all --backbone_size atto --pretrained none --threads 1 --log_every_n_steps 1 --no_export "
 
 static const hd_model_config tiny = {
         .backbone = {"tiny-test", {1, 1, 1, 1}, {8, 16, 24, 32}, false},

@@ -60,17 +60,17 @@ done:
 }
 
 /* All coefficients of every row, without the rows that pad a network's input. */
-static hd_status cepstrum(float **out, const float *db, const hd_feature_config *c, int64_t R, int64_t T)
+static hd_status cepstrum(
+        float **out, hd_features *plan, const float *db, const hd_feature_config *c, int64_t R, int64_t T)
 {
 	hd_status st;
 	float *padded = NULL;
-	int64_t K = c->n_mfcc;
+	int64_t K = c->n_mfcc, H = hd_features_height(c);
 	HD_TRY(hd_alloc(out, (size_t)(R * K * T), sizeof **out));
-	HD_TRY(hd_alloc(&padded, (size_t)(hd_features_height(c) * T), sizeof *padded));
-	for (int64_t r = 0; r < R; r++) {
-		hd_features_mfcc(padded, db + r * c->n_mels * T, T, c);
-		memcpy(*out + r * K * T, padded, (size_t)(K * T) * sizeof *padded);
-	}
+	HD_TRY(hd_alloc(&padded, (size_t)(R * H * T), sizeof *padded));
+	HD_TRY(hd_features_mfcc(plan, padded, db, R, T));
+	for (int64_t r = 0; r < R; r++)
+		memcpy(*out + r * K * T, padded + r * H * T, (size_t)(K * T) * sizeof *padded);
 done:
 	free(padded);
 	return st;
@@ -124,7 +124,7 @@ static hd_status one_file(planner *p, const hd_settings *s, const char *file)
 		}
 	}
 	if (c->kind == HD_FEATURE_MFCC)
-		HD_TRY(cepstrum(&values, db, c, iq.rows, T));
+		HD_TRY(cepstrum(&values, p->plan, db, c, iq.rows, T));
 	HD_TRY(write_features(s, c, file, values ? values : db, db, iq.rows, T));
 done:
 	free(values);

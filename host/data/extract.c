@@ -10,12 +10,8 @@
 hd_status hd_extractor_open(hd_extractor *out, hd_backend *backend, const hd_feature_config *config)
 {
 	hd_status st;
-	size_t T = (size_t)hd_features_kept_frames(config);
 	*out = (hd_extractor){.config = *config};
 	HD_TRY(hd_features_create(&out->plan, backend, config));
-	HD_TRY(hd_alloc(&out->kept, (size_t)config->n_mels * T, sizeof *out->kept));
-	if (config->kind == HD_FEATURE_MFCC)
-		HD_TRY(hd_alloc(&out->cepstrum, (size_t)hd_features_height(config) * T, sizeof *out->cepstrum));
 done:
 	if (st != HD_OK)
 		hd_extractor_close(out);
@@ -51,19 +47,25 @@ hd_status hd_extract_rate(
 	return st == HD_OK ? st : hd_context(st, "%s", name);
 }
 
-/* One row's levels (M,T) over all frames to its slot. */
-static void fit_row(hd_extractor *e, uint16_t *halves, const float *all, int64_t frames)
+/* The rows' levels (R,M,frames) in e->all to their slots. */
+static hd_status fit_rows(hd_extractor *e, uint16_t *halves, int64_t R, int64_t frames)
 {
+	hd_status st;
 	const hd_feature_config *c = &e->config;
-	int64_t T = hd_features_kept_frames(c), n = hd_features_height(c) * T;
+	int64_t M = c->n_mels, T = hd_features_kept_frames(c), n = R * hd_features_height(c) * T;
+	HD_TRY(hd_grow(&e->kept, &e->kept_capacity, (size_t)(R * M * T), sizeof *e->kept));
+	for (int64_t r = 0; r < R; r++)
+		hd_features_fit_frames(e->kept + r * M * T, e->all + r * M * frames, frames, c);
 	const float *from = e->kept;
-	hd_features_fit_frames(e->kept, all, frames, c);
 	if (c->kind == HD_FEATURE_MFCC) {
-		hd_features_mfcc(e->cepstrum, e->kept, T, c);
+		HD_TRY(hd_grow(&e->cepstrum, &e->cepstrum_capacity, (size_t)n, sizeof *e->cepstrum));
+		HD_TRY(hd_features_mfcc(e->plan, e->cepstrum, e->kept, R, T));
 		from = e->cepstrum;
 	}
 	for (int64_t i = 0; i < n; i++)
 		halves[i] = hd_float_to_half(from[i]);
+done:
+	return st;
 }
 
 hd_status hd_extract(
@@ -74,7 +76,6 @@ hd_status hd_extract(
 	if (st != HD_OK)
 		return st;
 	int64_t M = c->n_mels, frames = hd_features_frame_count(c, iq->samples);
-	int64_t slot = hd_features_height(c) * hd_features_kept_frames(c);
 	*skip = HD_SKIP_TOO_SHORT;
 	if (c->refuse_short && frames < c->frames)
 		return hd_fail(HD_E_DATA,
@@ -94,8 +95,10 @@ hd_status hd_extract(
 	*skip = HD_SKIP_NON_FINITE;
 	if (!finite)
 		return hd_fail(HD_E_DATA, "%s: NaN or infinity among its samples", name);
-	for (int64_t r = 0; r < iq->rows; r++)
-		fit_row(e, halves + r * slot, e->all + r * M * frames, frames);
+	*skip = HD_SKIP_UNREADABLE;
+	st = fit_rows(e, halves, iq->rows, frames);
+	if (st != HD_OK)
+		return hd_context(st, "%s", name);
 	*skip = HD_SKIP_NONE;
 	return HD_OK;
 }

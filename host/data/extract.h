@@ -10,7 +10,7 @@ typedef struct hd_extractor {
 	hd_features *plan;
 	hd_feature_config config;
 	float *all, *kept, *cepstrum;
-	size_t all_capacity;
+	size_t all_capacity, kept_capacity, cepstrum_capacity;
 } hd_extractor;
 
 hd_status hd_extractor_open(hd_extractor *out, hd_backend *backend, const hd_feature_config *config);

@@ -13,7 +13,7 @@
 #include "host/common/file.h"
 #include "host/common/memory.h"
 
-#define CODE_VERSION 2 /* raise when the same settings give other features */
+#define CODE_VERSION 3 /* raise when the same settings give other features */
 
 typedef struct entry {
 	uint64_t key;

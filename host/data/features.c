@@ -19,10 +19,11 @@ struct hd_features {
 	float scale; /* of the spectrum */
 	/* device memory */
 	float *window, *w;
+	float *dct; /* (K,M); NULL for mel levels */
 	int32_t *first, *offset;
 	void *iq;
-	float *magnitude, *power, *db;
-	size_t iq_bytes, magnitude_bytes, power_bytes, db_bytes;
+	float *magnitude, *power, *db, *cepstrum;
+	size_t iq_bytes, magnitude_bytes, power_bytes, db_bytes, cepstrum_bytes;
 };
 
 static hd_status check_config(const hd_feature_config *c)
@@ -72,6 +73,22 @@ static hd_status make_window(hd_features *f)
 	return st;
 }
 
+/* The first K rows of the orthonormal DCT-II over M values. */
+static hd_status make_dct(hd_features *f)
+{
+	float *dct;
+	int K = f->config.n_mfcc, M = f->config.n_mels;
+	hd_status st = hd_alloc(&dct, (size_t)K * (size_t)M, sizeof *dct);
+	for (int i = 0; st == HD_OK && i < K * M; i++) {
+		int k = i / M, m = i % M;
+		dct[i] = (float)(sqrt((k ? 2.0 : 1.0) / M) * cos(M_PI * k * (m + 0.5) / M));
+	}
+	if (st == HD_OK)
+		st = upload_new(f->backend, &f->dct, dct, (size_t)K * (size_t)M * sizeof *dct);
+	free(dct);
+	return st;
+}
+
 hd_status hd_features_create(hd_features **out, hd_backend *backend, const hd_feature_config *config)
 {
 	hd_status st;
@@ -85,6 +102,8 @@ hd_status hd_features_create(hd_features **out, hd_backend *backend, const hd_fe
 	HD_TRY(hd_mel_create(&mel, config));
 	f->empty_filters = mel.empty;
 	HD_TRY(make_window(f));
+	if (config->kind == HD_FEATURE_MFCC)
+		HD_TRY(make_dct(f));
 	HD_TRY(upload_new(backend, &f->first, mel.first, (size_t)mel.M * sizeof *mel.first));
 	HD_TRY(upload_new(backend, &f->offset, mel.offset, (size_t)(mel.M + 1) * sizeof *mel.offset));
 	HD_TRY(upload_new(backend, &f->w, mel.w, (size_t)mel.offset[mel.M] * sizeof *mel.w));
@@ -101,8 +120,8 @@ void hd_features_free(hd_features *plan)
 {
 	if (!plan)
 		return;
-	void *buffers[] = {
-	        plan->window, plan->w, plan->first, plan->offset, plan->iq, plan->magnitude, plan->power, plan->db};
+	void *buffers[] = {plan->window, plan->w, plan->dct, plan->first, plan->offset, plan->iq, plan->magnitude,
+	        plan->power, plan->db, plan->cepstrum};
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
 		if (buffers[i])
 			plan->backend->free(plan->backend, buffers[i]);
@@ -226,19 +245,22 @@ void hd_features_fit_frames(float *out, const float *db, int64_t T, const hd_fea
 	}
 }
 
-void hd_features_mfcc(float *out, const float *db, int64_t T, const hd_feature_config *c)
+hd_status hd_features_mfcc(hd_features *f, float *out, const float *db, int64_t R, int64_t T)
 {
-	int64_t M = c->n_mels, H = hd_features_height(c);
-	for (int64_t k = 0; k < H; k++) {
-		float *row = out + k * T;
-		double scale = sqrt((k ? 2.0 : 1.0) / (double)M);
-		memset(row, 0, (size_t)T * sizeof *row);
-		for (int64_t m = 0; k < c->n_mfcc && m < M; m++) {
-			float w = (float)(scale * cos(M_PI * (double)k * ((double)m + 0.5) / (double)M));
-			for (int64_t t = 0; t < T; t++)
-				row[t] += w * db[m * T + t];
-		}
-	}
+	hd_status st;
+	hd_backend *b = f->backend;
+	int64_t M = f->config.n_mels, K = f->config.n_mfcc, H = hd_features_height(&f->config);
+	size_t db_bytes = (size_t)(R * M * T) * sizeof(float), bytes = (size_t)(R * H * T) * sizeof(float);
+	if (!f->dct)
+		return hd_fail(HD_E_USAGE, "features: a cepstrum of a plan that was made for mel levels");
+	HD_TRY(want(b, &f->db, &f->db_bytes, db_bytes));
+	HD_TRY(want(b, &f->cepstrum, &f->cepstrum_bytes, bytes));
+	HD_TRY(b->upload(b, f->db, db, db_bytes, NULL));
+	HD_TRY(b->ops.mfcc(f->cepstrum, f->db, f->dct, R, M, K, H, T, NULL));
+	HD_TRY(b->download(b, out, f->cepstrum, bytes, NULL));
+	HD_TRY(b->sync(b, NULL));
+done:
+	return st;
 }
 
 void hd_features_silence(float *out, const hd_feature_config *c)

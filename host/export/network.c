@@ -322,14 +322,26 @@ static hd_onnx_value block_constant(const network *n, float value)
 	return n->precision == HD_ONNX_FP16 ? hd_onnx_f16(n->graph, value) : hd_onnx_f32(n->graph, value);
 }
 
-/* x Phi(x), exact. */
+/* x Phi(x), or 0.5 x (1 + tanh(sqrt(2/pi) x (1 + 0.044715 x^2))), as the model was trained. */
 static hd_onnx_value gelu(const network *n, hd_onnx_value x)
 {
 	hd_onnx *g = n->graph;
-	if (hd_onnx_opset(g) >= 20)
-		return HD_ONNX_NODE(g, "Gelu", x);
-	hd_onnx_value erf = HD_ONNX_NODE(g, "Erf", HD_ONNX_NODE(g, "Div", x, block_constant(n, (float)M_SQRT2)));
-	hd_onnx_value y = HD_ONNX_NODE(g, "Mul", x, HD_ONNX_NODE(g, "Add", erf, block_constant(n, 1)));
+	bool by_tanh = n->config.gelu == HD_GELU_TANH;
+	hd_onnx_value y;
+	if (hd_onnx_opset(g) >= 20) {
+		y = HD_ONNX_NODE(g, "Gelu", x);
+		if (by_tanh)
+			hd_onnx_attr_text(g, "approximate", "tanh");
+		return y;
+	}
+	if (by_tanh) {
+		y = HD_ONNX_NODE(g, "Mul", HD_ONNX_NODE(g, "Mul", x, x), block_constant(n, 0.044715f));
+		y = HD_ONNX_NODE(g, "Mul", x, HD_ONNX_NODE(g, "Add", y, block_constant(n, 1)));
+		y = HD_ONNX_NODE(g, "Tanh", HD_ONNX_NODE(g, "Mul", y, block_constant(n, (float)sqrt(M_2_PI))));
+	} else {
+		y = HD_ONNX_NODE(g, "Erf", HD_ONNX_NODE(g, "Div", x, block_constant(n, (float)M_SQRT2)));
+	}
+	y = HD_ONNX_NODE(g, "Mul", x, HD_ONNX_NODE(g, "Add", y, block_constant(n, 1)));
 	return HD_ONNX_NODE(g, "Mul", y, block_constant(n, 0.5f));
 }
 

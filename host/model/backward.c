@@ -33,7 +33,8 @@ static hd_status block_backward(hd_model *m, const hd_stage *stage, hd_block *b,
 	        hd_model_weight(m, b->gamma), hd_model_path(m, b), m->beta, m->work, HD_F32, N, stage->P, C,
 	        m->stream));
 	HD_TRY(linear_back(m, m->wide_grad[0], m->branch_grad[0], b->g, b->fc2, rows, HD_MLP_RATIO * C, C));
-	HD_TRY(ops->gelu_bwd(m->wide_grad[1], m->wide_grad[0], b->h, HD_F32, rows * HD_MLP_RATIO * C, m->stream));
+	HD_TRY(ops->gelu_bwd(
+	        m->wide_grad[1], m->wide_grad[0], b->h, m->config.gelu, HD_F32, rows * HD_MLP_RATIO * C, m->stream));
 	HD_TRY(linear_back(m, m->branch_grad[0], m->wide_grad[1], b->norm_out, b->fc1, rows, C, HD_MLP_RATIO * C));
 	HD_TRY(norm_back(m, m->branch_grad[1], m->branch_grad[0], b->dw_out, b->mean, b->rstd, b->norm, rows, C));
 	HD_TRY(ops->dwconv7_bwd_weight(hd_model_gradient(m, b->dw.weight), hd_model_gradient(m, b->dw.bias),

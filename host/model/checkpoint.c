@@ -74,6 +74,7 @@ hd_status hd_model_config_from(hd_model_config *out, const hd_settings *settings
 	        .height = card->height,
 	        .width = (int)settings->frames,
 	        .batch = batch,
+	        .gelu = (hd_gelu_form)hd_settings_choice("gelu", settings->gelu),
 	        .dropout = (float)settings->dropout_rate,
 	        .drop_path = (float)settings->drop_path,
 	        .layer_decay = (float)settings->layer_decay,

@@ -64,7 +64,7 @@ static hd_status block_forward(hd_model *m, const hd_stage *stage, hd_block *b, 
 	        N, stage->H, stage->W, C, m->stream));
 	HD_TRY(norm(m, b->norm_out, b->mean, b->rstd, b->dw_out, b->norm, rows, C));
 	HD_TRY(linear(m, b->h, b->norm_out, b->fc1, rows, C, HD_MLP_RATIO * C));
-	HD_TRY(ops->gelu_fwd(b->g, b->h, HD_F32, rows * HD_MLP_RATIO * C, m->stream));
+	HD_TRY(ops->gelu_fwd(b->g, b->h, m->config.gelu, HD_F32, rows * HD_MLP_RATIO * C, m->stream));
 	HD_TRY(linear(m, b->branch, b->g, b->fc2, rows, HD_MLP_RATIO * C, C));
 	HD_TRY(ops->scale_residual_fwd(b->y, b->branch, x, hd_model_weight(m, b->gamma), hd_model_path(m, b), HD_F32, N,
 	        stage->P, C, m->stream));

@@ -58,6 +58,9 @@ typedef struct hd_loss {
 	float beta;   /* of beta-nll, 0 .. 1 */
 } hd_loss;
 
+/* Of GELU: by the normal distribution itself, or by its approximation with tanh. */
+typedef enum hd_gelu_form { HD_GELU_ERF, HD_GELU_TANH } hd_gelu_form;
+
 /* Key of the counter-based random numbers; lives in device memory. */
 typedef struct hd_rng_key {
 	uint32_t seed_lo;
@@ -137,6 +140,8 @@ struct hd_backend {
 	 * bytes - 1 of it, ended by a zero. Returns the length; 0: nothing. NULL: this back end has none.
 	 */
 	size_t (*notes)(hd_backend *self, char *out, size_t bytes);
+	/* Sums over processes, for data parallel training (collective.h); NULL: this back end has none. */
+	const struct hd_collective_ops *collective;
 	void (*close)(hd_backend *self);
 	char reason[512]; /* why hd_backend_open took this one, one line */
 };

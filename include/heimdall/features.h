@@ -84,11 +84,12 @@ int64_t hd_features_kept_frames(const hd_feature_config *config);
 void hd_features_fit_frames(float *out, const float *db, int64_t T, const hd_feature_config *config);
 
 /*
- * Cepstrum: out (H,T), H = hd_features_height(); row k < K is the orthonormal DCT-II over mels of db (M,T):
+ * Cepstrum: out (R,H,T), H = hd_features_height(); row k < K is the orthonormal DCT-II over mels of db (R,M,T):
  * s_k sum_m db[m] cos(pi k (m + 1/2) / M), s_0 = sqrt(1/M), s_k = sqrt(2/M); rows >= K are 0 (Davis and Mermelstein
- * 1980; the ortho convention of scipy.fft.dct).
+ * 1980; the ortho convention of scipy.fft.dct). Both are host memory; the back end computes. HD_E_USAGE for a plan that
+ * was not made for HD_FEATURE_MFCC.
  */
-void hd_features_mfcc(float *out, const float *db, int64_t T, const hd_feature_config *config);
+hd_status hd_features_mfcc(hd_features *plan, float *out, const float *db, int64_t R, int64_t T);
 
 /* What an absent receiver has in each of the H rows. */
 void hd_features_silence(float *out, const hd_feature_config *config);

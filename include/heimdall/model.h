@@ -45,6 +45,7 @@ typedef struct hd_model_config {
 	int head_layers;                     /* hidden layers of each head, 1 .. HD_HEAD_LAYERS_MAX */
 	int head_widths[HD_HEAD_LAYERS_MAX]; /* of each hidden layer */
 	hd_head_norm head_norm;              /* behind each hidden layer */
+	hd_gelu_form gelu;                   /* in the blocks */
 	float dropout;                       /* in the heads */
 	float drop_path;                     /* of the last block; rises linearly from 0 at the first, as timm's */
 	float layer_decay; /* learning rate's factor from block to block, from the last down; 1: none */

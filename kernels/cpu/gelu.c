@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Exact GELU (Hendrycks and Gimpel 2016): x * Phi(x); kernels/gelu.h has the normal distribution. */
+/* GELU (Hendrycks and Gimpel 2016), exact or by tanh; kernels/gelu.h has what both are made of. */
 #include <math.h>
 #include <string.h>
 
@@ -12,7 +12,7 @@
 #define EXP_SMALLEST (-87.0f)
 
 /*
- * exp(x + rest) for -88 < x <= 0 and tiny rest, 0 below EXP_SMALLEST; 0x1.8p23 rounds to an integer; the
+ * exp(x + rest) for -1000 < x <= 0 and tiny rest, 0 below EXP_SMALLEST; 0x1.8p23 rounds to an integer; the
  * polynomial is Taylor's to 1/720; NaN stays NaN.
  */
 static inline float exp_negative(float x, float rest)
@@ -54,41 +54,75 @@ static inline float bell(float z)
 }
 
 /* |x|, held where the tail has vanished; NaN stays NaN. */
-static inline float held(float x)
+static inline float held(float x, float farthest)
 {
 	float z = fabsf(x);
-	return z > HD_GELU_FARTHEST ? HD_GELU_FARTHEST : z;
+	return z > farthest ? farthest : z;
 }
 
-hd_status HD_CPU(gelu_fwd)(void *y, const void *x, hd_dtype dt, int64_t n, hd_stream *stream)
+static inline float erf_value(float v)
+{
+	float z = held(v, HD_GELU_FARTHEST), tail = z * hd_gelu_tail(z, bell(z));
+	return v > 0 ? v - tail : -tail;
+}
+
+static inline float tanh_value(float v)
+{
+	float z = held(v, HD_GELU_TANH_FARTHEST), e = exp_negative(-hd_gelu_tanh_exponent(z), 0);
+	float tail = z * (e / (1.0f + e));
+	return v > 0 ? v - tail : -tail;
+}
+
+/* d/dx x Phi(x) = Phi(x) + x phi(x). */
+static inline float erf_slope(float v)
+{
+	float z = held(v, HD_GELU_FARTHEST), e = bell(z), q = hd_gelu_tail(z, e);
+	float slope = z * HD_GELU_INV_SQRT_2PI * e;
+	return v > 0 ? 1.0f - q + slope : q - slope;
+}
+
+/* d/dx x s(2u) = s + x s (1 - s) (2u)', s the logistic function. */
+static inline float tanh_slope(float v)
+{
+	float z = held(v, HD_GELU_TANH_FARTHEST), e = exp_negative(-hd_gelu_tanh_exponent(z), 0);
+	float p = 1.0f / (1.0f + e), q = e * p;
+	float slope = z * q * p * hd_gelu_tanh_steepness(z);
+	return v > 0 ? 1.0f - q + slope : q - slope;
+}
+
+hd_status HD_CPU(gelu_fwd)(void *y, const void *x, hd_gelu_form form, hd_dtype dt, int64_t n, hd_stream *stream)
 {
 	(void)stream;
 	HD_ONLY_F32(dt);
 	const float *in = x;
 	float *out = y;
+	if (form == HD_GELU_TANH) {
 #pragma omp parallel for simd schedule(static) if (parallel : n > HD_PARALLEL_MIN)
-	for (int64_t i = 0; i < n; i++) {
-		float v = in[i], z = held(v);
-		float tail = z * hd_gelu_tail(z, bell(z));
-		out[i] = v > 0 ? v - tail : -tail;
+		for (int64_t i = 0; i < n; i++)
+			out[i] = tanh_value(in[i]);
+		return HD_OK;
 	}
+#pragma omp parallel for simd schedule(static) if (parallel : n > HD_PARALLEL_MIN)
+	for (int64_t i = 0; i < n; i++)
+		out[i] = erf_value(in[i]);
 	return HD_OK;
 }
 
-/* d/dx x Phi(x) = Phi(x) + x phi(x). */
-hd_status HD_CPU(gelu_bwd)(void *dx, const void *dy, const void *x, hd_dtype dt, int64_t n, hd_stream *stream)
+hd_status HD_CPU(gelu_bwd)(
+        void *dx, const void *dy, const void *x, hd_gelu_form form, hd_dtype dt, int64_t n, hd_stream *stream)
 {
 	(void)stream;
 	HD_ONLY_F32(dt);
 	const float *in = x, *g = dy;
 	float *out = dx;
+	if (form == HD_GELU_TANH) {
 #pragma omp parallel for simd schedule(static) if (parallel : n > HD_PARALLEL_MIN)
-	for (int64_t i = 0; i < n; i++) {
-		float v = in[i], z = held(v);
-		float e = bell(z);
-		float q = hd_gelu_tail(z, e);
-		float slope = z * HD_GELU_INV_SQRT_2PI * e;
-		out[i] = g[i] * (v > 0 ? 1.0f - q + slope : q - slope);
+		for (int64_t i = 0; i < n; i++)
+			out[i] = g[i] * tanh_slope(in[i]);
+		return HD_OK;
 	}
+#pragma omp parallel for simd schedule(static) if (parallel : n > HD_PARALLEL_MIN)
+	for (int64_t i = 0; i < n; i++)
+		out[i] = g[i] * erf_slope(in[i]);
 	return HD_OK;
 }

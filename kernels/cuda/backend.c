@@ -8,6 +8,7 @@
 
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/cudnn.h"
+#include "kernels/cuda/nccl.h"
 #include "kernels/cuda/plugin.h"
 #include "kernels/cuda/tune.h"
 
@@ -57,6 +58,7 @@ static const hd_ops cuda_ops = {
 };
 
 static bool opened; /* the globals above belong to somebody */
+static int opened_device;
 
 /* Errors of a device that is older or newer than what this library was built for. */
 static bool lacks_code(cudaError_t error)
@@ -84,6 +86,11 @@ hd_status hd_cuda_check(cudaError_t error, const char *what)
 static hd_status use_device(const hd_backend *self)
 {
 	return hd_cuda_check(cudaSetDevice(((const cuda_backend *)self)->device), "cudaSetDevice");
+}
+
+hd_status hd_cuda_use_device(void)
+{
+	return hd_cuda_check(cudaSetDevice(opened_device), "cudaSetDevice");
 }
 
 static hd_status allocate(void **out, size_t bytes)
@@ -305,7 +312,8 @@ done:
 static size_t cuda_notes(hd_backend *self, char *out, size_t bytes)
 {
 	(void)self;
-	return hd_cuda_tune_notes(out, bytes);
+	size_t length = hd_cuda_tune_notes(out, bytes);
+	return length + hd_cuda_nccl_notes(out + length, bytes - length);
 }
 
 static void cuda_close(hd_backend *self)
@@ -378,7 +386,7 @@ static hd_status open_device(hd_backend **out, int device, hd_cuda_fail_function
 		return fail(HD_E_MEMORY, "out of memory for the CUDA back end");
 	hd_cuda_fail = fail;
 	opened = true;
-	b->device = device;
+	b->device = opened_device = device;
 	pthread_mutex_init(&b->lock, NULL);
 	b->base = (hd_backend){
 	        .name = "cuda",
@@ -404,6 +412,7 @@ static hd_status open_device(hd_backend **out, int device, hd_cuda_fail_function
 	        .await = cuda_await,
 	        .wait = cuda_wait,
 	        .notes = cuda_notes,
+	        .collective = &hd_cuda_collective,
 	        .close = cuda_close,
 	};
 	hd_status st = start(b);

@@ -42,6 +42,9 @@ extern struct cudaDeviceProp hd_cuda_device;
 /* The program's hd_fail. */
 extern hd_status (*hd_cuda_fail)(hd_status status, const char *format, ...);
 
+/* Makes the back end's device that of the calling thread. */
+hd_status hd_cuda_use_device(void);
+
 /* HD_OK, or the error of `what` ("layernorm_fwd") with CUDA's text; out of memory gives HD_E_MEMORY. */
 hd_status hd_cuda_check(cudaError_t error, const char *what);
 

@@ -12,10 +12,10 @@
 #define HD_CUDA_PLUGIN_SYMBOL "hd_cuda_plugin_get"
 
 /*
- * Counts up with every change of this file, of hd_backend and of kernels.def. Sizes of the table are compared beside
- * it, so that a forgotten count does not call into the void.
+ * Counts up with every change of this file, of hd_backend, of collective.h and of kernels.def. Sizes of the table are
+ * compared beside it, so that a forgotten count does not call into the void.
  */
-#define HD_CUDA_PLUGIN_ABI 4
+#define HD_CUDA_PLUGIN_ABI 5
 
 /* hd_fail of the program, through which the library's errors get their text. */
 typedef hd_status (*hd_cuda_fail_function)(hd_status status, const char *format, ...)

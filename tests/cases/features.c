@@ -143,10 +143,11 @@ static double stft_bytes(const hd_shape *s)
 	return 4 * (double)(z.R * z.n + z.R * z.T * z.F + z.n_fft);
 }
 
-/* Frames stick out at both ends in all of them; n < n_fft in two. */
+/* Frames stick out at both ends in all of them; n < n_fft in two. The lengths that recordings are taken with too. */
 static const hd_shape stft_shapes[] = {{{0, 100, 5, 16, 8, 4}}, {{1, 1, 1, 2, 1, 1}}, {{1, 100, 14, 16, 8, 5}},
         {{2, 37, 9, 64, 7, 7}}, {{3, 1000, 9, 128, 127, 31}}, {{2, 200, 3, 512, 128, 128}}, {{1, 301, 12, 30, 31, 8}},
-        {{1, 50, 0, 16, 8, 3}}};
+        {{1, 50, 0, 16, 8, 3}}, {{2, 3333, 8, 1024, 512, 63}}, {{1, 2049, 6, 2048, 512, 40}},
+        {{2, 5001, 11, 2048, 512, 128}}, {{1, 6145, 14, 4096, 512, 127}}};
 static const hd_shape stft_bench[] = {{{1, 16384, 33, 512, 512, 128}}, {{4, 16384, 129, 512, 128, 128}}};
 const hd_case hd_case_stft_power = {"stft_power", "R n T n_fft hop M", stft_shapes, HD_COUNT(stft_shapes), stft_bench,
         HD_COUNT(stft_bench), 1, false, stft_make, stft_call, stft_reference, NULL, stft_flops, stft_bytes};
@@ -262,6 +263,50 @@ static double fused_bytes(const hd_shape *s)
 
 const hd_case hd_case_stft_mel_db = {"stft_mel_db", "R n T n_fft hop M", stft_shapes, HD_COUNT(stft_shapes), stft_bench,
         HD_COUNT(stft_bench), 1, false, fused_make, fused_call, fused_reference, NULL, fused_flops, fused_bytes};
+
+/* ---- mfcc; d: R M K H T ---- */
+
+static void mfcc_make(hd_run *run, const hd_ops *ops)
+{
+	(void)ops;
+	const int64_t *d = run->shape->d;
+	hd_output(run, "out", HD_F32, d[0] * d[3] * d[4]);
+	hd_input(run, "db", HD_F32, d[0] * d[1] * d[4], -90, 20);
+	hd_input(run, "dct", HD_F32, d[2] * d[1], -0.3, 0.3);
+}
+
+static hd_status mfcc_call(const hd_ops *ops, const hd_run *run)
+{
+	const int64_t *d = run->shape->d;
+	return ops->mfcc(hd_dev(run, "out"), hd_dev(run, "db"), hd_dev(run, "dct"), d[0], d[1], d[2], d[3], d[4], NULL);
+}
+
+/* A sum of M products; the rows behind the coefficients have no terms, and so no error. */
+static void mfcc_reference(hd_run *run)
+{
+	const int64_t *d = run->shape->d;
+	ref_mfcc(hd_want(run, "out"), hd_mag(run, "out"), hd_val(run, "db"), hd_val(run, "dct"), d[0], d[1], d[2], d[3],
+	        d[4]);
+	hd_bound(run, "out", hd_sum_c(d[1]));
+}
+
+static double mfcc_flops(const hd_shape *s)
+{
+	return 2 * (double)(s->d[0] * s->d[2] * s->d[1] * s->d[4]);
+}
+
+static double mfcc_bytes(const hd_shape *s)
+{
+	return 4 * (double)(s->d[0] * (s->d[1] + s->d[3]) * s->d[4] + s->d[2] * s->d[1]);
+}
+
+/* No recording, no mels, no coefficients, no frames; tiles of 32 frames, mels and coefficients from both sides. */
+static const hd_shape mfcc_shapes[] = {{{0, 4, 2, 32, 5}}, {{1, 0, 2, 32, 7}}, {{2, 7, 0, 32, 9}}, {{2, 9, 5, 32, 0}},
+        {{1, 1, 1, 1, 1}}, {{1, 1, 1, 32, 3}}, {{1, 31, 31, 31, 31}}, {{2, 32, 32, 32, 32}}, {{3, 33, 33, 64, 65}},
+        {{2, 65, 9, 32, 33}}, {{2, 128, 13, 32, 37}}, {{1, 127, 97, 128, 71}}};
+static const hd_shape mfcc_bench[] = {{{7, 128, 13, 32, 376}}, {{64, 128, 40, 64, 376}}};
+const hd_case hd_case_mfcc = {"mfcc", "R M K H T", mfcc_shapes, HD_COUNT(mfcc_shapes), mfcc_bench, HD_COUNT(mfcc_bench),
+        1, false, mfcc_make, mfcc_call, mfcc_reference, NULL, mfcc_flops, mfcc_bytes};
 
 /* ---- assemble_batch; d: N C M T W; variants: 0 plain, 1 mean NULL, 2 offsets, 3 all random changes ---- */
 

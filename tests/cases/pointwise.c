@@ -1,43 +1,88 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Cases of GELU, layer scale with skip, pooling, addition. */
 #include <math.h>
+#include <stdlib.h>
 
 #include "tests/cases/case.h"
 #include "tests/ref/ref.h"
 
-#define SMALLEST 0x1p-122 /* 16 times the smallest normal float: what may be flushed to zero, times |x| < 16 */
+/* ---- gelu; d: n; variants: the forms ---- */
 
-/* ---- gelu; d: n ---- */
+#define FARTHEST 15 /* behind it the tails are 0 in float */
+
+static hd_gelu_form form_of(const hd_run *run)
+{
+	return run->variant ? HD_GELU_TANH : HD_GELU_ERF;
+}
+
+/* Infinities and large numbers among them, where there is room. */
+static void gelu_input(hd_run *run)
+{
+	static const double special[] = {
+	        INFINITY, -INFINITY, 3e38, -3e38, 1e4, -1e4, 10.3, -10.3, 13.3, -13.3, 0, 1e-40, -1e-40};
+	hd_buffer *x = hd_input(run, "x", HD_F32, run->shape->d[0], -FARTHEST, 8);
+	for (int i = 0; run->shape->d[0] > HD_COUNT(special) && i < HD_COUNT(special); i++)
+		hd_set(x, i, special[i]);
+}
 
 static void gelu_fwd_make(hd_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	hd_output(run, "y", HD_F32, run->shape->d[0]);
-	hd_input(run, "x", HD_F32, run->shape->d[0], -15, 8);
+	gelu_input(run);
 }
 
 static hd_status gelu_fwd_call(const hd_ops *ops, const hd_run *run)
 {
-	return ops->gelu_fwd(hd_dev(run, "y"), hd_dev(run, "x"), HD_F32, run->shape->d[0], NULL);
+	return ops->gelu_fwd(hd_dev(run, "y"), hd_dev(run, "x"), form_of(run), HD_F32, run->shape->d[0], NULL);
 }
+
+/* What the bounds are made of at z = |x|, held at FARTHEST. */
+typedef struct gelu_terms {
+	double z;
+	double tail, tail_c;   /* the share at -z; its relative error in eps */
+	double slope, slope_c; /* z times the share's derivative; its error */
+	double flushed;        /* what is lost where the exponential is taken as 0: it is below 0x1p-125 then */
+} gelu_terms;
 
 /*
- * The upper tail Q(|x|) of float kernels is exp(-x^2/2) times a polynomial: rounding the exponent costs x^2/4
- * eps, its reduction as much again, the polynomial and its fit 6 eps.
+ * erf: the kernels' tail is exp(-z^2/2) times a polynomial: rounding the exponent costs z^2/4 eps, its reduction as
+ * much again, the polynomial and its fit 6 eps. The slope is the same exponential with fewer products.
+ *
+ * tanh: seven roundings of eps/2 make the exponent a, 3.5 a eps; the exponential, the sum, the quotient and the product
+ * less than 8. The slope adds the share of the other side, wrong by the tail times what the exponential is, at most
+ * 1.3 + 1 (a exp(-a) is below 0.37), 2.5 of the steepness and three products.
  */
-static double tail_c(double x)
+static gelu_terms gelu_terms_of(double x, hd_gelu_form form)
 {
-	return 6 + x * x / 2;
+	gelu_terms t = {.z = fmin(fabs(x), FARTHEST)};
+	double z = t.z, root = sqrt(2 / acos(-1));
+	if (form == HD_GELU_ERF) {
+		t.tail = erfc(z / sqrt(2)) / 2;
+		t.tail_c = t.slope_c = 6 + z * z / 2;
+		t.slope = z * exp(-z * z / 2) / sqrt(2 * acos(-1));
+		t.flushed = 0x1p-125 * (1 + z);
+		return t;
+	}
+	double a = 2 * root * (z + 0.044715 * z * z * z), steepness = 2 * root * (1 + 3 * 0.044715 * z * z);
+	t.tail = 1 / (1 + exp(a));
+	t.tail_c = 8 + 3.5 * a;
+	t.slope = z * t.tail * (1 - t.tail) * steepness;
+	t.slope_c = 13 + 3.5 * a;
+	t.flushed = 0x1p-125 * (1 + z + z * steepness);
+	return t;
 }
 
+/* Infinite results have to be the same. */
 static void gelu_fwd_reference(hd_run *run)
 {
 	hd_buffer *y = hd_find(run, "y");
 	const double *x = hd_val(run, "x");
-	ref_gelu_fwd(y->want, x, run->shape->d[0]);
+	ref_gelu_fwd(y->want, x, form_of(run), run->shape->d[0]);
 	for (size_t i = 0; i < y->count; i++) {
-		double q = erfc(fabs(x[i]) / sqrt(2)) / 2;
-		y->bound[i] = HD_EPS * (tail_c(x[i]) * q * fabs(x[i]) + 2 * fabs(y->want[i])) + SMALLEST;
+		gelu_terms t = gelu_terms_of(x[i], form_of(run));
+		double error = HD_EPS * (t.tail_c * t.tail * t.z + 2 * fabs(y->want[i])) + t.flushed;
+		y->bound[i] = isinf(y->want[i]) ? 0 : error;
 	}
 }
 
@@ -46,35 +91,46 @@ static void gelu_bwd_make(hd_run *run, const hd_ops *ops)
 	(void)ops;
 	hd_output(run, "dx", HD_F32, run->shape->d[0]);
 	hd_input(run, "dy", HD_F32, run->shape->d[0], -1, 1);
-	hd_input(run, "x", HD_F32, run->shape->d[0], -15, 8);
+	gelu_input(run);
 }
 
 static hd_status gelu_bwd_call(const hd_ops *ops, const hd_run *run)
 {
-	return ops->gelu_bwd(hd_dev(run, "dx"), hd_dev(run, "dy"), hd_dev(run, "x"), HD_F32, run->shape->d[0], NULL);
+	return ops->gelu_bwd(
+	        hd_dev(run, "dx"), hd_dev(run, "dy"), hd_dev(run, "x"), form_of(run), HD_F32, run->shape->d[0], NULL);
 }
 
 static void gelu_bwd_reference(hd_run *run)
 {
 	hd_buffer *dx = hd_find(run, "dx");
 	const double *x = hd_val(run, "x"), *dy = hd_val(run, "dy");
-	ref_gelu_bwd(dx->want, dy, x, run->shape->d[0]);
+	ref_gelu_bwd(dx->want, dy, x, form_of(run), run->shape->d[0]);
 	for (size_t i = 0; i < dx->count; i++) {
-		double tail = erfc(fabs(x[i]) / sqrt(2)) / 2 + fabs(x[i]) * exp(-x[i] * x[i] / 2) / sqrt(2 * acos(-1));
-		dx->bound[i] = HD_EPS * (fabs(dy[i]) * (tail_c(x[i]) * tail + (x[i] > 0 ? 2 : 0)) + fabs(dx->want[i])) +
-		               SMALLEST;
+		gelu_terms t = gelu_terms_of(x[i], form_of(run));
+		double sum = t.tail_c * t.tail + t.slope_c * t.slope + (x[i] > 0 ? 2 : 0);
+		dx->bound[i] = HD_EPS * (fabs(dy[i]) * sum + fabs(dx->want[i])) + t.flushed;
 	}
 }
 
 static void gelu_f(double *y, const double *x, const hd_run *run)
 {
-	ref_gelu_fwd(y, x, run->shape->d[0]);
+	ref_gelu_fwd(y, x, form_of(run), run->shape->d[0]);
 }
 
+/* By differences where x is finite and of the size that these are made for. */
 static hd_status gelu_gradient(hd_run *run)
 {
 	int64_t n = run->shape->d[0];
-	return hd_check_gradient(run, "x", gelu_f, hd_val(run, "x"), n, hd_want(run, "dx"), hd_val(run, "dy"), n);
+	double *x = calloc((size_t)n + 1, sizeof *x), *dx = calloc((size_t)n + 1, sizeof *dx);
+	if (!x || !dx)
+		abort();
+	for (int64_t i = 0; i < n; i++)
+		x[i] = fmax(-FARTHEST, fmin(FARTHEST, hd_val(run, "x")[i]));
+	ref_gelu_bwd(dx, hd_val(run, "dy"), x, form_of(run), n);
+	hd_status st = hd_check_gradient(run, "x", gelu_f, x, n, dx, hd_val(run, "dy"), n);
+	free(dx);
+	free(x);
+	return st;
 }
 
 static double gelu_flops(const hd_shape *s)
@@ -100,9 +156,9 @@ static double one_flop(const hd_shape *s)
 static const hd_shape flat_shapes[] = {{{0}}, {{1}}, {{7}}, {{17}}, {{257}}, {{8193}}, {{20480}}};
 static const hd_shape flat_bench[] = {{{8192 * 160}}, {{128 * 1280}}, {{8192 * 768}}};
 const hd_case hd_case_gelu_fwd = {"gelu_fwd", "n", flat_shapes, HD_COUNT(flat_shapes), flat_bench, HD_COUNT(flat_bench),
-        1, false, gelu_fwd_make, gelu_fwd_call, gelu_fwd_reference, NULL, gelu_flops, two_bytes};
+        2, false, gelu_fwd_make, gelu_fwd_call, gelu_fwd_reference, NULL, gelu_flops, two_bytes};
 const hd_case hd_case_gelu_bwd = {"gelu_bwd", "n", flat_shapes, HD_COUNT(flat_shapes), flat_bench, HD_COUNT(flat_bench),
-        1, false, gelu_bwd_make, gelu_bwd_call, gelu_bwd_reference, gelu_gradient, gelu_flops, three_bytes};
+        2, false, gelu_bwd_make, gelu_bwd_call, gelu_bwd_reference, gelu_gradient, gelu_flops, three_bytes};
 
 /* ---- add; d: n; variants: apart, dst is a, dst is b ---- */
 

@@ -18,6 +18,7 @@ if [ "$code" = 77 ]; then
 	exit 0
 fi
 [ "$code" = 0 ] || exit "$code"
+"$BUILD/tests/gpu/collective" "$library" || [ $? = 77 ]
 if [ -x "$sanitizer" ]; then
 	for tool in memcheck racecheck synccheck initcheck; do
 		"$sanitizer" --tool "$tool" --error-exitcode 1 "$BUILD/tests/gpu/ops" "$library" --limit 50000 | tail -n 3

@@ -41,6 +41,17 @@ HD_EMU_LAZY=1 HD_EMU_POISON=1 ops asan
 step "operations: thread sanitizer, small shapes"
 ops tsan --limit "${EMU_LIMIT:-60000}"
 
+step "operations without the vendors' libraries"
+HD_EMU_WITHOUT=cublaslt,cufft,cudnn,nccl ops asan
+HD_EMU_WITHOUT=cublaslt,cufft,cudnn,nccl ops tsan --limit "${EMU_LIMIT:-60000}"
+
+step "sums over processes, with ranks that are lost, and without NCCL"
+for config in plain asan tsan; do
+	HD_EMU_DEVICES=3 "$emu/$config/collective" "$emu/$config/libheimdall_cuda.so"
+done
+HD_EMU_DEVICES=3 HD_EMU_LAZY=1 "$emu/asan/collective" "$emu/asan/libheimdall_cuda.so"
+HD_EMU_WITHOUT=nccl "$emu/asan/collective" "$emu/asan/libheimdall_cuda.so"
+
 step "faults planted in the kernels"
 tests/gpu/planted.sh
 

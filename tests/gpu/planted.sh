@@ -10,7 +10,7 @@
 #   missing barrier between lanes of a warp       stft.cu                            thread sanitizer; wrong result
 #   __syncwarp where the block has to wait        reduce.cu                          thread sanitizer
 #   race between blocks                           linear.cu, adamw.cu                thread sanitizer
-#   write, read outside of global memory          dwconv7.cu                         address sanitizer, on the cases' guards
+#   write, read outside of global memory          dwconv7.cu, mfcc.cu                address sanitizer, on the cases' guards
 #   write just behind a buffer                    magnitude.cu                       guard bytes of the cases
 #   outside of static shared memory               scale_residual.cu, reduce.cuh      both sanitizers: by index, by pointer
 #   outside of dynamic shared memory              layernorm.cu                       address sanitizer
@@ -26,10 +26,12 @@
 #   pinned memory reused too early, early event   backend.c                          lazy streams; thread sanitizer
 #   host reads before the stream is done          backend.c                          lazy streams
 #   default stream, streams that nothing orders   reduce.cu                          emulator; thread sanitizer; lazy streams
-#   off by one in a sum, wrong tap                reduce.cuh, dwconv7.cu             reference
+#   off by one in a sum, wrong tap, wrong form    reduce.cuh, dwconv7.cu, gelu.cu    reference
+#   infinity times zero, rows left out            gelu.cu, mfcc.cu                   NaN in the result
 #   beta 0 that keeps NaN                         reduce.cu, dwconv7.cu, gemm.cu     NaN in the result
 #   order of a sum left to chance                 linear.cu                          two runs of one case, random order
 #   launch refused, empty grid, not checked       patch.cu, layernorm.cu             error code; NaN in the result
+#   rank that is gone not seen, no time limit     nccl.c                             the program collective
 #   device memory never freed                     backend.c                          emulator's list at the end
 #   host writes device memory                     backend.c                          address sanitizer, poisoned memory
 #
@@ -46,7 +48,7 @@ export OMP_NUM_THREADS=1 TSAN_OPTIONS=halt_on_error=1:atexit_sleep_ms=0 ASAN_OPT
 mkdir "$work/sound"
 
 for config in plain asan tsan; do
-	for file in rewrite $config/flags $config/ops $config/libheimdall_cuda.so; do
+	for file in rewrite $config/flags $config/ops $config/collective $config/libheimdall_cuda.so; do
 		[ -e "$emu/$file" ] || { echo "$emu/$file is missing: run make BUILD=$BUILD test-emu-planted" >&2; exit 1; }
 	done
 done
@@ -116,40 +118,31 @@ replace() {
 	printf '%s\n' "$text" >"$dir/kernels/cuda/$file"
 }
 
-# Libraries without a vendor's one, so that the own kernels run: CONFIG-NAME.so and the object that makes it so.
-without() {
-	local config=$1 name=$2 prefix=$3 dir=$work/$1-$2
-	replace "$name.c" "$dir" "\"$prefix\" #name" "\"absent\" #name" && compile "$config" "$dir" "$name.c" "$dir/$name.o" &&
-		link "$config" "$dir.so" "$dir/$name.o"
-}
-
-# run LIBRARY CONFIG OPERATIONS OUTPUT SETTING...
+# run LIBRARY CONFIG OPERATIONS OUTPUT SETTING...: of ops, or the program collective
 run() {
 	local library=$1 config=$2 output=$4 names
 	read -r -a names <<<"$3"
 	shift 4
-	env "$@" timeout 300 "$emu/$config/ops" "$library" "${names[@]}" >"$output" 2>&1
+	if [ "${names[0]}" = collective ]; then
+		env HD_EMU_DEVICES=3 "$@" timeout 300 "$emu/$config/collective" "$library" >"$output" 2>&1
+	else
+		env "$@" timeout 300 "$emu/$config/ops" "$library" "${names[@]}" >"$output" 2>&1
+	fi
 }
 
 # plant KIND FILE[>SOURCE] CONFIG OPERATIONS CHECK FROM TO...
 #
 # FILE has the fault; where it is a header, SOURCE is what is compiled with it. CONFIG: plain, asan or tsan, then settings
-# of the emulation and without=LIBRARY, where the own kernel is to run. OPERATIONS are given to ops. CHECK: pattern that
+# of the emulation; HD_EMU_WITHOUT=LIBRARY where the own kernel is to run. OPERATIONS are given to ops. CHECK: pattern that
 # the output has to hold; where a name for it comes first, a bar stands between. FROM stands once in FILE; TO replaces it.
 #
 # try NUMBER ...: the same; result in $work/NUMBER.result
 try() {
 	local dir=$work/$1 kind=$2 file=${3%>*} source=${3#*>} settings=$4 operations=$5 check=${6#*|} seen=${6%%|*}
-	local config=${4%% *} result=$work/$1.result sound objects word environment=()
-	sound=$emu/$config/libheimdall_cuda.so objects=("$dir/${source%.*}.o")
+	local config=${4%% *} result=$work/$1.result sound object word environment=()
+	sound=$emu/$config/libheimdall_cuda.so object=$dir/${source%.*}.o
 	for word in $settings; do
-		case $word in
-		without=*)
-			sound=$work/$config-${word#*=}.so
-			objects+=("$work/$config-${word#*=}/${word#*=}.o")
-			;;
-		*=*) environment+=("$word") ;;
-		esac
+		[[ $word != *=* ]] || environment+=("$word")
 	done
 	mkdir -p "$dir"
 	word=$work/sound/${settings//[^a-zA-Z0-9]/_}_$operations
@@ -158,8 +151,8 @@ try() {
 		return
 	fi
 	touch "$word"
-	if ! { replace "$file" "$dir" "${@:7}" && compile "$config" "$dir" "$source" "${objects[0]}" &&
-		link "$config" "$dir/library.so" "${objects[@]}"; } >"$dir/text" 2>&1; then
+	if ! { replace "$file" "$dir" "${@:7}" && compile "$config" "$dir" "$source" "$object" &&
+		link "$config" "$dir/library.so" "$object"; } >"$dir/text" 2>&1; then
 		say BROKEN "cannot be planted" "$(head -n 20 "$dir/text")" >"$result"
 	elif run "$dir/library.so" "$config" "$operations" "$dir/text" ${environment[@]+"${environment[@]}"}; then
 		say MISSED "all cases of $operations pass ($settings)" >"$result"
@@ -194,8 +187,6 @@ plant() {
 	try "$count" "$@" &
 }
 
-{ without plain cublaslt cublasLt && without tsan cublaslt cublasLt && without plain cufft cufft; } || exit 1
-
 race='ThreadSanitizer: data race'
 nan='NaN in the result|index *got *nan want'
 wrong='wrong result|index *got *want *bound'
@@ -223,7 +214,7 @@ plant 'missing __syncthreads' assemble_batch.cu tsan assemble_batch "$race" \
 	'	__syncthreads();
 ' ''
 
-plant 'missing second __syncthreads' gemm.cu 'tsan without=cublaslt' linear_fwd "$race" \
+plant 'missing second __syncthreads' gemm.cu 'tsan HD_EMU_WITHOUT=cublaslt' linear_fwd "$race" \
 	'		__syncthreads();
 	}
 ' '	}
@@ -259,7 +250,7 @@ plant 'early exit before a barrier' scale_residual.cu plain scale_residual_bwd '
 		return;
 	sums[threadIdx.y][threadIdx.x] = sum;'
 
-plant 'early exit before a barrier' gemm.cu 'plain without=cublaslt' linear_fwd 'threads have exited' \
+plant 'early exit before a barrier' gemm.cu 'plain HD_EMU_WITHOUT=cublaslt' linear_fwd 'threads have exited' \
 	'	float sum[EACH][EACH] = {};' \
 	'	if (i0 + row >= p.m)
 		return;
@@ -413,7 +404,27 @@ plant 'off by one in a sum' dwconv7.cu plain dwconv7_bwd_weight "$wrong" \
 plant 'wrong tap' dwconv7.cu plain dwconv7_bwd_data "$wrong" \
 	'ALL - 1 - i * TAPS - j' 'i * TAPS + j'
 
-plant 'wrong twiddle of an odd radix' stft.cu 'plain without=cufft' stft_power "$wrong" \
+plant 'missing __syncthreads' mfcc.cu tsan mfcc "$race" \
+	'sum[i]);
+		__syncthreads();' \
+	'sum[i]);'
+
+plant 'read outside of global memory' mfcc.cu asan mfcc 'AddressSanitizer: use-after-poison' \
+	'weight = base + row < K && from + lane < M' 'weight = from + lane < M'
+
+plant 'rows behind the coefficients not zero' mfcc.cu plain mfcc "$nan" \
+	'if (k < H && t < T)' 'if (k < K && t < T)'
+
+plant 'wrong coefficient' mfcc.cu plain mfcc "$wrong" \
+	'weights[warp + i * ROWS][m]' 'weights[warp + i][m]'
+
+plant 'infinity times zero' gelu.cu plain gelu_fwd "$nan" \
+	'return z > farthest ? farthest : z;' 'return z;'
+
+plant 'the other form' gelu.cu plain gelu_bwd "$wrong" \
+	'backward<HD_GELU_TANH><<<' 'backward<HD_GELU_ERF><<<'
+
+plant 'wrong twiddle of an odd radix' stft.cu 'plain HD_EMU_WITHOUT=cufft' stft_power "$wrong" \
 	'angle -= angle >= span ? span : 0;' 'angle -= angle > span ? span : 0;'
 
 plant 'beta 0 that keeps NaN' reduce.cu plain layernorm_bwd "$nan" \
@@ -422,8 +433,23 @@ plant 'beta 0 that keeps NaN' reduce.cu plain layernorm_bwd "$nan" \
 plant 'beta 0 that keeps NaN' dwconv7.cu plain dwconv7_bwd_weight "$nan" \
 	'(beta == 0 ? 0 : beta * *out)' 'beta * *out'
 
-plant 'beta 0 that keeps NaN' gemm.cu 'plain without=cublaslt' linear_bwd_weight "$nan" \
+plant 'beta 0 that keeps NaN' gemm.cu 'plain HD_EMU_WITHOUT=cublaslt' linear_bwd_weight "$nan" \
 	'p.beta == 0 ? 0 : p.beta * *out' 'p.beta * *out'
+
+# ---- sums over processes ----
+
+plant 'rank that is gone not seen' nccl.c plain collective 'FAIL rank gone*got status 0' \
+	'HD_TRY(check(c));' ''
+
+plant 'other than a sum' nccl.c plain collective 'FAIL sums*got *want *bound' \
+	'type, ncclSum, c->comm' 'type, ncclMax, c->comm'
+
+plant 'no limit of a stream that is not done' nccl.c 'plain HD_EMU_LAZY=1' collective 'FAIL slow stream' \
+	'if (now() > until)
+			return late(c, "wait");' ''
+
+plant 'group that is never ended' nccl.c plain collective 'FAIL group' \
+	'grouped ? nccl.GroupEnd() : ncclSuccess' 'ncclSuccess'
 
 # ---- launches ----
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
+#include <stdlib.h>
 
 #include "tests/ref/ref.h"
 
@@ -45,6 +46,13 @@ void ref_stft_power(double *power, double *l1, const double *x, const double *wi
         int64_t n, int64_t T, int64_t n_fft, int64_t hop)
 {
 	int64_t F = n_fft / 2 + 1;
+	double *circle = malloc(2 * (size_t)n_fft * sizeof *circle);
+	if (!circle)
+		abort();
+	for (int64_t i = 0; i < n_fft; i++) {
+		circle[2 * i] = cos(-2 * PI * (double)i / (double)n_fft);
+		circle[2 * i + 1] = sin(-2 * PI * (double)i / (double)n_fft);
+	}
 	for (int64_t r = 0; r < R; r++) {
 		for (int64_t t = 0; t < T; t++) {
 			l1[r * T + t] = 0;
@@ -53,9 +61,9 @@ void ref_stft_power(double *power, double *l1, const double *x, const double *wi
 				for (int64_t i = 0; i < n_fft; i++) {
 					int64_t at = t * hop - n_fft / 2 + i;
 					double v = at < 0 || at >= n ? 0 : window[i] * x[r * n + at];
-					double angle = -2 * PI * (double)(f * i % n_fft) / (double)n_fft;
-					re += v * cos(angle);
-					im += v * sin(angle);
+					const double *at_angle = circle + 2 * (f * i % n_fft);
+					re += v * at_angle[0];
+					im += v * at_angle[1];
 					size += fabs(v);
 				}
 				power[(r * T + t) * F + f] = scale * scale * (re * re + im * im);
@@ -63,6 +71,7 @@ void ref_stft_power(double *power, double *l1, const double *x, const double *wi
 			}
 		}
 	}
+	free(circle);
 }
 
 void ref_mel_db(double *db, double *sums, const double *power, const double *first, const double *offset,
@@ -78,6 +87,20 @@ void ref_mel_db(double *db, double *sums, const double *power, const double *fir
 				sums[(r * M + m) * T + t] = sum + floor;
 				db[(r * M + m) * T + t] = 10 * log10(sum + floor);
 			}
+		}
+	}
+}
+
+void ref_mfcc(double *out, double *m, const double *db, const double *dct, int64_t R, int64_t M, int64_t K, int64_t H,
+        int64_t T)
+{
+	for (int64_t i = 0; i < R * H * T; i++) {
+		int64_t t = i % T, k = i / T % H, r = i / T / H;
+		out[i] = m[i] = 0;
+		for (int64_t mel = 0; k < K && mel < M; mel++) {
+			double term = dct[k * M + mel] * db[(r * M + mel) * T + t];
+			out[i] += term;
+			m[i] += fabs(term);
 		}
 	}
 }

@@ -3,22 +3,43 @@
 
 #include "tests/ref/ref.h"
 
-/* erfc keeps the lower tail exact where 1 + erf would cancel. */
-static double phi(double x)
+/* A product that vanishes where its second factor does, though the first be infinite. */
+static double limit(double a, double b)
 {
-	return erfc(-x / sqrt(2)) / 2;
+	return b == 0 ? 0 : a * b;
 }
 
-void ref_gelu_fwd(double *y, const double *x, int64_t n)
+/* sqrt(2/pi) (x + 0.044715 x^3) */
+static double tanh_argument(double x)
 {
-	for (int64_t i = 0; i < n; i++)
-		y[i] = x[i] * phi(x[i]);
+	return sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x);
 }
 
-void ref_gelu_bwd(double *dx, const double *dy, const double *x, int64_t n)
+/* What multiplies x; erfc and the exponential keep the lower tail exact where 1 + erf and 1 + tanh would cancel. */
+static double share(double x, hd_gelu_form form)
+{
+	return form == HD_GELU_TANH ? 1 / (1 + exp(-2 * tanh_argument(x))) : erfc(-x / sqrt(2)) / 2;
+}
+
+/* Its derivative; of (1 + tanh u)/2 that is the share at x times that at -x, times 2 u'. */
+static double share_slope(double x, hd_gelu_form form)
+{
+	if (form == HD_GELU_ERF)
+		return exp(-x * x / 2) / sqrt(2 * acos(-1));
+	double steepness = 2 * sqrt(2 / acos(-1)) * (1 + 3 * 0.044715 * x * x);
+	return limit(steepness, share(x, form) * share(-x, form));
+}
+
+void ref_gelu_fwd(double *y, const double *x, hd_gelu_form form, int64_t n)
 {
 	for (int64_t i = 0; i < n; i++)
-		dx[i] = dy[i] * (phi(x[i]) + x[i] * exp(-x[i] * x[i] / 2) / sqrt(2 * acos(-1)));
+		y[i] = limit(x[i], share(x[i], form));
+}
+
+void ref_gelu_bwd(double *dx, const double *dy, const double *x, hd_gelu_form form, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++)
+		dx[i] = dy[i] * (share(x[i], form) + limit(x[i], share_slope(x[i], form)));
 }
 
 void ref_scale_residual_fwd(double *y, double *m, const double *x, const double *residual, const double *gamma,

@@ -26,6 +26,8 @@ void ref_stft_power(double *power, double *l1, const double *x, const double *wi
 /* sums (R,M,T): the filter's sum plus floor, before the logarithm. */
 void ref_mel_db(double *db, double *sums, const double *power, const double *first, const double *offset,
         const double *w, double floor, int64_t R, int64_t T, int64_t F, int64_t M);
+void ref_mfcc(double *out, double *m, const double *db, const double *dct, int64_t R, int64_t M, int64_t K, int64_t H,
+        int64_t T);
 /* offset, silence, mean: NULL where the operation gets none. random: one per row and per (row, channel), per value. */
 typedef struct ref_augment {
 	double *factor; /* (N) */
@@ -68,8 +70,9 @@ void ref_layernorm_fwd(double *y, double *mean, double *rstd, const double *x, c
 void ref_layernorm_bwd(double *dx, double *mx, double *dgamma, double *mg, double *dbias, double *mb,
         const double *old_dgamma, const double *old_dbias, const double *dy, const double *x, const double *mean,
         const double *rstd, const double *gamma, double beta, int64_t rows, int64_t C);
-void ref_gelu_fwd(double *y, const double *x, int64_t n);
-void ref_gelu_bwd(double *dx, const double *dy, const double *x, int64_t n);
+/* Their limits at infinite x. */
+void ref_gelu_fwd(double *y, const double *x, hd_gelu_form form, int64_t n);
+void ref_gelu_bwd(double *dx, const double *dy, const double *x, hd_gelu_form form, int64_t n);
 void ref_scale_residual_fwd(double *y, double *m, const double *x, const double *residual, const double *gamma,
         const double *row_scale, int64_t N, int64_t P, int64_t C);
 void ref_scale_residual_bwd(double *dx, double *dgamma, double *mg, const double *old_dgamma, const double *dy,

@@ -3,7 +3,8 @@
  * NCCL between processes, one rank each, over a segment of shared memory that the unique id names; compiled against
  * NVIDIA's nccl.h. Collectives run in stream order; sums are taken in the order of the ranks, so that they are the same
  * every time. Ranks that call different collectives, or with different sizes, end with a report; a rank that waits in
- * vain gives up after HD_EMU_NCCL_SECONDS (60) with ncclRemoteError in ncclCommGetAsyncError.
+ * vain gives up after HD_EMU_NCCL_SECONDS (60) with ncclRemoteError in ncclCommGetAsyncError. A communicator made with
+ * blocking 0 joins while ncclCommGetAsyncError is asked; its other calls do not block anyway.
  */
 #include "hooks.h"
 #include "number.h"
@@ -35,6 +36,8 @@ struct ncclComm {
 	char name[NAME_BYTES];
 	cudaStream_t last_stream;
 	ncclResult_t error;
+	bool joining;   /* has come and does not know yet whether the others have */
+	int generation; /* of the segment, while joining */
 };
 
 enum kind { ALL_REDUCE, BROADCAST, ALL_GATHER, REDUCE_SCATTER };
@@ -114,16 +117,22 @@ static double patience(void)
 	return text && atof(text) > 0 ? atof(text) : 60;
 }
 
-/* False: another rank has aborted, or did not come. */
-static bool barrier(const struct ncclComm *comm)
+/* Counts this rank in; the generation that ends when all have come. */
+static int arrive(const struct ncclComm *comm)
 {
 	struct segment *s = comm->shared;
 	int generation = atomic_load(&s->generation);
 	if (atomic_fetch_add(&s->count, 1) == comm->ranks - 1) {
 		atomic_store(&s->count, 0);
 		atomic_fetch_add(&s->generation, 1);
-		return true;
 	}
+	return generation;
+}
+
+/* False: another rank has aborted, or did not come. */
+static bool leave(const struct ncclComm *comm, int generation)
+{
+	struct segment *s = comm->shared;
 	double start = seconds();
 	for (int i = 0; atomic_load(&s->generation) == generation; i++) {
 		if (atomic_load(&s->aborted))
@@ -141,7 +150,13 @@ static bool barrier(const struct ncclComm *comm)
 	return true;
 }
 
-ncclResult_t ncclCommInitRank(ncclComm_t *result, int ranks, ncclUniqueId id, int rank)
+static bool barrier(const struct ncclComm *comm)
+{
+	return leave(comm, arrive(comm));
+}
+
+/* Opens the group's segment and counts this rank in. */
+static ncclResult_t join(ncclComm_t *result, int ranks, ncclUniqueId id, int rank)
 {
 	*result = NULL;
 	if (ranks < 1 || ranks > MAX_RANKS || rank < 0 || rank >= ranks)
@@ -159,14 +174,8 @@ ncclResult_t ncclCommInitRank(ncclComm_t *result, int ranks, ncclUniqueId id, in
 	if (comm->shared == MAP_FAILED)
 		goto failed;
 	close(file);
-	bool met = barrier(comm);
-	if (rank == 0)
-		shm_unlink(comm->name);
-	if (!met) {
-		munmap(comm->shared, sizeof *comm->shared);
-		free(comm);
-		return ncclRemoteError;
-	}
+	comm->joining = true;
+	comm->generation = arrive(comm);
 	*result = comm;
 	return ncclSuccess;
 failed:
@@ -176,12 +185,47 @@ failed:
 	return ncclSystemError;
 }
 
+/* All have come, or not: the segment's name is not needed any more. */
+static void joined(struct ncclComm *comm, bool met)
+{
+	comm->joining = false;
+	if (comm->rank == 0 || !met)
+		shm_unlink(comm->name);
+	if (!met)
+		comm->error = ncclRemoteError;
+}
+
+ncclResult_t ncclCommInitRank(ncclComm_t *result, int ranks, ncclUniqueId id, int rank)
+{
+	ncclResult_t error = join(result, ranks, id, rank);
+	if (error)
+		return error;
+	joined(*result, leave(*result, (*result)->generation));
+	error = (*result)->error;
+	if (error) {
+		ncclCommDestroy(*result);
+		*result = NULL;
+	}
+	return error;
+}
+
+ncclResult_t ncclCommInitRankConfig(ncclComm_t *result, int ranks, ncclUniqueId id, int rank, ncclConfig_t *config)
+{
+	if (config && config->blocking == 0) {
+		ncclResult_t error = join(result, ranks, id, rank);
+		return error ? error : ncclInProgress;
+	}
+	return ncclCommInitRank(result, ranks, id, rank);
+}
+
 ncclResult_t ncclCommDestroy(ncclComm_t comm)
 {
 	if (!comm)
 		return ncclSuccess;
 	if (comm->last_stream)
 		cudaStreamSynchronize(comm->last_stream);
+	if (comm->joining)
+		joined(comm, false);
 	munmap(comm->shared, sizeof *comm->shared);
 	free(comm);
 	return ncclSuccess;
@@ -202,7 +246,12 @@ ncclResult_t ncclCommAbort(ncclComm_t comm)
 
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *error)
 {
-	*error = comm->error;
+	struct segment *s = comm->shared;
+	if (comm->joining && atomic_load(&s->aborted))
+		joined(comm, false);
+	else if (comm->joining && atomic_load(&s->generation) != comm->generation)
+		joined(comm, true);
+	*error = comm->joining ? ncclInProgress : comm->error;
 	return ncclSuccess;
 }
 

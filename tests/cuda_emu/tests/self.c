@@ -27,7 +27,7 @@ enum { OUTPUT_BYTES = 1 << 20, MAX_ENVIRONMENT = 256 };
 static char output[OUTPUT_BYTES];
 
 static const test_case *const suites[] = {kernel_cases, fault_cases, memory_cases, stream_cases, graph_cases,
-        device_cases, blas_cases, fft_cases, nccl_cases};
+        device_cases, blas_cases, fft_cases, nccl_cases, without_cases};
 enum { SUITES = sizeof suites / sizeof *suites };
 
 /* ---- helpers ---- */

@@ -32,7 +32,7 @@ typedef struct test_case {
 
 /* End with a name of NULL. */
 extern const test_case kernel_cases[], fault_cases[], memory_cases[], stream_cases[], graph_cases[], device_cases[],
-        blas_cases[], fft_cases[], nccl_cases[];
+        blas_cases[], fft_cases[], nccl_cases[], without_cases[];
 
 /* A condition that the case needs; its failure ends the case with "FAIL". */
 #define CHECK(condition, ...)                                                                                          \

@@ -117,6 +117,35 @@ static void different_sizes(void)
 	CUDA_OK(cudaStreamSynchronize(stream));
 }
 
+/* Joins without blocking; the last rank comes late. */
+static void joins(void)
+{
+	ncclResult_t state = ncclInProgress;
+	ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+	ncclUniqueId id;
+	config.blocking = 0;
+	memset(&id, 0, sizeof id);
+	snprintf(id.internal, sizeof id.internal, "/cuda_emu_nccl_joins_%d", (int)getppid());
+	usleep(rank == RANKS - 1 ? 200000 : 0);
+	ncclComm_t other;
+	ncclResult_t got = ncclCommInitRankConfig(&other, RANKS, id, rank, &config);
+	CHECK(got == ncclInProgress, "got %d", (int)got);
+	for (int i = 0; state == ncclInProgress; i++) {
+		usleep(1000);
+		NCCL_OK(ncclCommGetAsyncError(other, &state));
+		CHECK(i < 10000, "still joining");
+	}
+	NCCL_OK(state);
+	float x = number_of(rank, 3), sum;
+	float *d = to_device(&x, sizeof x);
+	NCCL_OK(ncclAllReduce(d, d, 1, ncclFloat32, ncclSum, other, stream));
+	CUDA_OK(cudaStreamSynchronize(stream));
+	from_device(&sum, d, sizeof sum);
+	CHECK(sum == 18, "got %g", (double)sum);
+	NCCL_OK(ncclCommDestroy(other));
+	CUDA_OK(cudaFree(d));
+}
+
 /* One rank does not come: the others get an error and do not hang. */
 static void absent(void)
 {
@@ -140,6 +169,11 @@ static void nccl_group(void)
 	in_every_rank(group);
 }
 
+static void nccl_joins(void)
+{
+	in_every_rank(joins);
+}
+
 static void nccl_disagree(void)
 {
 	in_every_rank(different_sizes);
@@ -154,6 +188,7 @@ const test_case nccl_cases[] = {
         {"nccl_collectives", NULL, nccl_collectives, EVERY(PASSES)},
         {"nccl_collectives_lazy", "HD_EMU_LAZY=1 HD_EMU_LEAKS=1", nccl_collectives, EVERY(PASSES)},
         {"nccl_group", "HD_EMU_LAZY=1", nccl_group, EVERY(PASSES)},
+        {"nccl_joins", NULL, nccl_joins, EVERY(PASSES)},
         {"nccl_disagree", "HD_EMU_NCCL_SECONDS=20", nccl_disagree, EVERY("99 elements")},
         {"nccl_absent", "HD_EMU_NCCL_SECONDS=4", nccl_absent, EVERY(PASSES)},
         {NULL, NULL, NULL, EVERY(PASSES)},
