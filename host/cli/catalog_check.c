@@ -13,6 +13,7 @@
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/common/stop.h"
+#include "host/data/fetch.h"
 #include "host/report/health_picture.h"
 
 /* One file to read: a recording of the catalogue, or a file with any number of rows. */
@@ -29,6 +30,7 @@ typedef struct source {
 typedef struct job {
 	const hd_settings *settings;
 	hd_raw_format raw;
+	hd_store *store;
 	source *sources;
 	size_t count;
 	hd_check check;
@@ -105,11 +107,11 @@ done:
 	return st;
 }
 
-static hd_status check_source(source *s, hd_raw_format raw)
+static hd_status check_source(source *s, hd_raw_format raw, hd_store *store)
 {
 	hd_iq iq = {0};
 	hd_iq_info info;
-	hd_status st = hd_iq_read(&iq, &info, s->path, raw);
+	hd_status st = hd_fetch_iq(&iq, &info, store, s->path, raw);
 	if (st == HD_E_DATA || st == HD_E_IO)
 		return note_unreadable(s);
 	if (st == HD_OK)
@@ -127,7 +129,7 @@ static hd_status check_sources(job *j, int workers)
 	for (size_t i = 0; i < j->count; i++) {
 		hd_first_error_note(&error, hd_stop_requested()
 		                                    ? hd_fail(HD_E_INTERRUPTED, "interrupted; nothing was written")
-		                                    : check_source(&j->sources[i], j->raw));
+		                                    : check_source(&j->sources[i], j->raw, j->store));
 		int64_t ended;
 #pragma omp atomic capture
 		ended = ++done;
@@ -193,7 +195,7 @@ static hd_status draw_row(const job *j, size_t i)
 	for (size_t k = i; k > 0 && j->origin[k - 1] == j->origin[i]; k--)
 		row++;
 	HD_TRY(picture_path(&path, j->settings->out, j->check.rows[i].name));
-	HD_TRY(hd_iq_read(&iq, NULL, s->path, j->raw));
+	HD_TRY(hd_fetch_iq(&iq, NULL, j->store, s->path, j->raw));
 	HD_TRY(hd_health_picture(path, &iq, row, &j->check.rows[i]));
 done:
 	free(path);
@@ -333,6 +335,7 @@ hd_status hd_catalog_check(const hd_settings *settings, const char **paths, int 
 	const char *path;
 	HD_TRY(choose(&path, settings, paths, count));
 	j.raw = (hd_raw_format)hd_settings_choice("iq_format", settings->iq_format);
+	HD_TRY(hd_fetch_open(&j.store, settings));
 	if (path) {
 		HD_TRY(hd_catalog_read(&catalog, path, true));
 		HD_TRY(hd_catalog_where(&catalog, settings->where));
@@ -357,6 +360,7 @@ hd_status hd_catalog_check(const hd_settings *settings, const char **paths, int 
 		st = hd_fail(HD_E_DATA, "%zu of %zu recordings are sick", j.check.sick, j.check.count);
 done:
 	close_job(&j);
+	hd_store_close(j.store);
 	hd_catalog_free(&catalog);
 	return st;
 }

@@ -12,6 +12,7 @@
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/data/extract.h"
+#include "host/data/fetch.h"
 #include "host/report/spectrogram.h"
 
 /* OUT/name without its ending, or beside the recording; standard input is "stdin". */
@@ -82,6 +83,7 @@ typedef struct planner {
 	hd_features *plan;
 	hd_feature_config config;
 	hd_raw_format raw;
+	hd_store *store;
 	bool own_rate; /* no rate was asked for: a file's own one is taken */
 } planner;
 
@@ -110,7 +112,7 @@ static hd_status one_file(planner *p, const hd_settings *s, const char *file)
 	hd_iq iq = {0};
 	hd_skip skip;
 	float *db = NULL, *values = NULL;
-	HD_TRY(hd_iq_read(&iq, NULL, file, p->raw));
+	HD_TRY(hd_fetch_iq(&iq, NULL, p->store, file, p->raw));
 	HD_TRY(plan_for(p, iq.sample_rate_hz));
 	const hd_feature_config *c = &p->config;
 	HD_TRY(hd_extract_rate(&iq, c, 0, file, &skip));
@@ -142,6 +144,7 @@ hd_status hd_cli_features(const hd_settings *s, const char **files, int count)
 	int bad = 0;
 	if (!count)
 		return hd_fail(HD_E_USAGE, "features FILE...: name at least one recording; - is standard input");
+	HD_TRY(hd_fetch_open(&p.store, s));
 	HD_TRY(hd_backend_open(&p.backend, s->accelerator, (int)s->threads));
 	if (s->out[0])
 		HD_TRY(hd_make_folders(s->out));
@@ -158,5 +161,6 @@ hd_status hd_cli_features(const hd_settings *s, const char **files, int count)
 done:
 	hd_features_free(p.plan);
 	hd_backend_close(p.backend);
+	hd_store_close(p.store);
 	return st;
 }

@@ -14,12 +14,14 @@
 #include "host/cli/result.h"
 #include "host/common/memory.h"
 #include "host/data/extract.h"
+#include "host/data/fetch.h"
 #include "host/train/evaluate.h"
 #include "kernels/half.h"
 
 #define MISSING "none"
 
-static hd_status read_files(hd_iq *iqs, const hd_dataset *d, hd_raw_format raw, const char **files, int count)
+static hd_status read_files(
+        hd_iq *iqs, const hd_dataset *d, hd_store *store, hd_raw_format raw, const char **files, int count)
 {
 	hd_status st = HD_OK;
 	hd_skip skip;
@@ -34,7 +36,7 @@ static hd_status read_files(hd_iq *iqs, const hd_dataset *d, hd_raw_format raw, 
 			channels++;
 			continue;
 		}
-		st = hd_iq_read(&iqs[f], NULL, files[f], raw);
+		st = hd_fetch_iq(&iqs[f], NULL, store, files[f], raw);
 		if (st == HD_OK)
 			st = hd_extract_rate(&iqs[f], &d->features, 0, files[f], &skip);
 		if (st != HD_OK)
@@ -267,6 +269,7 @@ hd_status hd_cli_predict(const hd_settings *given, const char **files, int count
 	hd_status st;
 	hd_answerer by = {0};
 	hd_dataset dataset = {0};
+	hd_store *store = NULL;
 	hd_iq *iqs = NULL;
 	hd_prediction p = {0};
 	if (!given->checkpoint[0] || !count)
@@ -275,10 +278,11 @@ hd_status hd_cli_predict(const hd_settings *given, const char **files, int count
 		        "' for a missing one, - for standard input");
 	HD_TRY(hd_answerer_open(&by, given));
 	dataset.card = *by.card;
+	HD_TRY(hd_fetch_open(&store, given));
 	HD_TRY(hd_alloc(&iqs, (size_t)count, sizeof *iqs));
 	HD_TRY(feature_config(&dataset.features, given, by.recorded));
 	HD_TRY(read_files(
-	        iqs, &dataset, (hd_raw_format)hd_settings_choice("iq_format", given->iq_format), files, count));
+	        iqs, &dataset, store, (hd_raw_format)hd_settings_choice("iq_format", given->iq_format), files, count));
 	choose_windows(&dataset.features, given, iqs, count);
 	HD_TRY(by.runtime && by.onnx.input != HD_ONNX_INPUT_FEATURES
 	                ? answer_signal(&p, &by.onnx, given, &dataset.features, iqs, files, count)
@@ -288,6 +292,7 @@ done:
 	for (int f = 0; iqs && f < count; f++)
 		hd_iq_free(&iqs[f]);
 	free(iqs);
+	hd_store_close(store);
 	hd_answerer_close(&by);
 	return st;
 }

@@ -292,12 +292,15 @@ hd_status hd_settings_set(hd_settings *settings, const char *key, const char *va
 	        [HD_KIND_TEXT] = set_text,
 	        [HD_KIND_CHOICE] = set_text};
 	/* Flags and variables are named after the key: it need not stand twice. */
-	bool named = !strncmp(origin, "--", 2) || !strncmp(origin, ENVIRONMENT_PREFIX, strlen(ENVIRONMENT_PREFIX));
+	hd_given by = !strncmp(origin, "--", 2)                                          ? HD_GIVEN_FLAG
+	              : !strncmp(origin, ENVIRONMENT_PREFIX, strlen(ENVIRONMENT_PREFIX)) ? HD_GIVEN_ENVIRONMENT
+	                                                                                 : HD_GIVEN_FILE;
+	bool named = by != HD_GIVEN_FILE;
 	char where[512];
 	snprintf(where, sizeof where, "%s%s%s", origin, named ? "" : ": ", named ? "" : row->key);
 	hd_status st = setters[row->kind](settings, row, value_of_word(row, value), where);
 	if (st == HD_OK)
-		settings->given[index] = true;
+		settings->given[index] = (uint8_t)by;
 	return st;
 }
 
@@ -610,6 +613,12 @@ static void put_quoted(FILE *to, const char *text)
 	fputc('"', to);
 }
 
+/* Keys to somebody's data: they are written nowhere and taken from no checkpoint. */
+static bool is_secret(const hd_setting *row)
+{
+	return !strcmp(row->key, "s3_access_key") || !strcmp(row->key, "s3_secret_key");
+}
+
 hd_status hd_settings_dump(const hd_settings *settings, char **out_yaml)
 {
 	size_t bytes;
@@ -626,7 +635,9 @@ hd_status hd_settings_dump(const hd_settings *settings, char **out_yaml)
 		group = row->group;
 		fprintf(to, "  %s: ", row->key);
 		if (row->kind == HD_KIND_TEXT) {
-			put_quoted(to, *(char *const *)(const void *)((const char *)settings + row->offset));
+			put_quoted(to, is_secret(row)
+			                       ? ""
+			                       : *(char *const *)(const void *)((const char *)settings + row->offset));
 		} else {
 			value_text(value, sizeof value, settings, row);
 			fputs(value, to);
@@ -664,11 +675,11 @@ static hd_status inherit(hd_settings *settings, const hd_settings *recorded, boo
 		char mine_text[64], their_text[64];
 		const char *mine = text_at(settings, row, mine_text, sizeof mine_text),
 		           *theirs = text_at(recorded, row, their_text, sizeof their_text);
-		if (!strcmp(mine, theirs) || (wanted && !wanted(row)))
+		if (!strcmp(mine, theirs) || is_secret(row) || (wanted && !wanted(row)))
 			continue;
 		if (!settings->given[i]) {
 			HD_TRY(hd_settings_set(settings, row->key, theirs, "checkpoint"));
-			settings->given[i] = false;
+			settings->given[i] = HD_NOT_GIVEN;
 			continue;
 		}
 		char *longer;

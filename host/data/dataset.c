@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "host/common/memory.h"
+#include "host/data/fetch.h"
 #include "host/common/progress.h"
 
 #define SMALLEST_SCALE_M 1.0
@@ -227,16 +228,19 @@ hd_status hd_dataset_load(hd_dataset *d, const hd_settings *settings, hd_backend
 {
 	hd_status st;
 	char *folder = NULL;
+	hd_store *store = NULL;
 	size_t before[HD_SKIP_COUNT] = {0};
 	hd_catalog_count_skips(before, &d->catalog);
 	HD_TRY(cache_folder(&folder, settings, &d->catalog));
+	HD_TRY(hd_fetch_open(&store, settings));
 	HD_TRY(hd_feature_cache_open(&d->cache, folder, &d->features,
 	        (hd_raw_format)hd_settings_choice("iq_format", settings->iq_format), d->card.channels, &d->catalog,
-	        &d->samples, backend, (int)settings->num_workers));
+	        &d->samples, store, backend, (int)settings->num_workers));
 	report_skipped(&d->catalog, before);
 	if (!d->recorded)
 		HD_TRY(estimate(d, settings));
 done:
+	hd_store_close(store);
 	free(folder);
 	return st;
 }

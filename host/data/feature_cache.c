@@ -8,11 +8,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "host/common/first_error.h"
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/common/stop.h"
 #include "host/data/extract.h"
 #include "host/data/feature_store.h"
+#include "host/data/fetch.h"
 #include "kernels/half.h"
 
 #define BLOCK_RECORDINGS 512
@@ -57,8 +59,29 @@ static bool recording_key(uint64_t *key, const hd_recording *r, const char *fold
 	return true;
 }
 
-/* One recording to halves; skips it with the reason where it cannot be used. */
-static bool compute(hd_extractor *e, uint16_t *halves, hd_recording *r, hd_raw_format raw)
+/* An object's key has its ETag: a request, which nobody makes twice. */
+static hd_status name_job(job *j, hd_recording *r, const char *folder, hd_store *store)
+{
+	char *version;
+	if (!store || r->version || !hd_store_is_url(r->iq) || !strncmp(r->iq, "file:", 5)) {
+		if (!recording_key(&j->key, r, folder))
+			hd_recording_skip(r, HD_SKIP_MISSING_FILE, "%s: %s", r->iq, strerror(errno));
+		return HD_OK;
+	}
+	hd_status st = hd_fetch_version(&version, store, r->iq);
+	if (st == HD_OK)
+		j->key = version_key(r->iq, version);
+	free(version);
+	if (st != HD_E_DATA)
+		return st;
+	hd_recording_skip(r, HD_SKIP_MISSING_FILE, "%s", hd_error_text());
+	return HD_OK;
+}
+
+/* One recording to halves; skips it with the reason where it cannot be used. An error where its store does not answer.
+ */
+static hd_status compute(
+        bool *done, hd_extractor *e, uint16_t *halves, hd_recording *r, hd_raw_format raw, hd_store *store)
 {
 	hd_iq iq = {0};
 	hd_skip skip = HD_SKIP_UNREADABLE;
@@ -66,18 +89,22 @@ static bool compute(hd_extractor *e, uint16_t *halves, hd_recording *r, hd_raw_f
 		hd_recording_skip(r, HD_SKIP_MISSING_FILE,
 		        "%s: only its features were kept, with other feature settings; use those or render it again",
 		        r->iq);
-		return false;
+		return HD_OK;
 	}
-	hd_status st = hd_iq_read(&iq, NULL, r->iq, raw);
+	hd_status st = hd_fetch_iq(&iq, NULL, store, r->iq, raw);
+	bool far = store && hd_store_is_url(r->iq);
+	if (far && st != HD_OK && st != HD_E_DATA)
+		return st;
 	if (st == HD_OK && iq.rows > 1)
 		st = hd_fail(HD_E_DATA, "%s: holds %lld rows; name one as %s#0 .. #%lld", r->iq, (long long)iq.rows,
 		        r->iq, (long long)iq.rows - 1);
 	if (st == HD_OK)
 		st = hd_extract(e, halves, &iq, r->sample_rate_hz, r->iq, &skip);
 	hd_iq_free(&iq);
+	*done = st == HD_OK;
 	if (st != HD_OK)
 		hd_recording_skip(r, skip, "%s", hd_error_text());
-	return st == HD_OK;
+	return HD_OK;
 }
 
 static void close_crew(hd_extractor *crew, int count)
@@ -100,34 +127,42 @@ static hd_status open_crew(hd_extractor **out, int count, const hd_feature_confi
 
 /* ---- filling ---- */
 
-static hd_status list_jobs(
-        job **out, size_t *count, const hd_feature_cache *cache, hd_catalog *catalog, const hd_samples *samples)
+static hd_status list_jobs(job **out, size_t *count, const hd_feature_cache *cache, hd_catalog *catalog,
+        const hd_samples *samples, hd_store *store, int workers)
 {
-	size_t capacity = 0;
+	size_t capacity = 0, named = 0;
+	hd_first_error error = {HD_OK};
 	for (size_t s = 0; s < samples->count; s++) {
 		for (int r = 0; r < samples->R; r++) {
 			int64_t recording = samples->samples[s].recording[r];
 			job j = {.recording = recording, .to = (int64_t)s * cache->C + r};
 			if (recording < 0)
 				continue;
-			if (!recording_key(&j.key, &catalog->recordings[recording], catalog->path)) {
-				hd_recording_skip(&catalog->recordings[recording], HD_SKIP_MISSING_FILE, "%s: %s",
-				        catalog->recordings[recording].iq, strerror(errno));
-				continue;
-			}
 			hd_status st = hd_grow(out, &capacity, *count + 1, sizeof j);
 			if (st != HD_OK)
 				return st;
 			(*out)[(*count)++] = j;
 		}
 	}
-	return HD_OK;
+#pragma omp parallel for schedule(dynamic, 16) num_threads(workers)
+	for (size_t i = 0; i < *count; i++) {
+		if (error.status == HD_OK)
+			hd_first_error_note(&error,
+			        name_job(&(*out)[i], &catalog->recordings[(*out)[i].recording], catalog->path, store));
+	}
+	for (size_t i = 0; i < *count; i++)
+		if (catalog->recordings[(*out)[i].recording].skip == HD_SKIP_NONE)
+			(*out)[named++] = (*out)[i];
+	*count = named;
+	return hd_first_error_take(&error);
 }
 
 static hd_status compute_missing(hd_feature_cache *cache, hd_feature_store *s, job *jobs, size_t count,
-        hd_catalog *catalog, const hd_feature_config *c, hd_raw_format raw, hd_backend *backend, int workers)
+        hd_catalog *catalog, const hd_feature_config *c, hd_raw_format raw, hd_store *store, hd_backend *backend,
+        int workers)
 {
 	hd_status st;
+	hd_first_error error = {HD_OK};
 	hd_extractor *crew = NULL;
 	hd_progress *bar = NULL;
 	int64_t slot = cache->H * cache->T, done = 0;
@@ -138,8 +173,11 @@ static hd_status compute_missing(hd_feature_cache *cache, hd_feature_store *s, j
 		size_t to = from + BLOCK_RECORDINGS < count ? from + BLOCK_RECORDINGS : count;
 #pragma omp parallel for schedule(dynamic, 4) num_threads(workers)
 		for (size_t i = from; i < to; i++) {
-			jobs[i].ready = compute(&crew[omp_get_thread_num()], cache->db + jobs[i].to * slot,
-			        &catalog->recordings[jobs[i].recording], raw);
+			if (error.status != HD_OK)
+				continue;
+			hd_first_error_note(&error,
+			        compute(&jobs[i].ready, &crew[omp_get_thread_num()], cache->db + jobs[i].to * slot,
+			                &catalog->recordings[jobs[i].recording], raw, store));
 			int64_t now;
 #pragma omp atomic capture
 			now = ++done;
@@ -153,10 +191,11 @@ static hd_status compute_missing(hd_feature_cache *cache, hd_feature_store *s, j
 		}
 		bool stop = hd_stop_requested();
 		/* the index is written whole, so more seldom the longer it is */
-		if (stop || to == count || unflushed > to / 8) {
+		if (stop || to == count || unflushed > to / 8 || error.status != HD_OK) {
 			HD_TRY(hd_feature_store_flush(s));
 			unflushed = 0;
 		}
+		HD_TRY(hd_first_error_take(&error));
 		if (stop) {
 			st = hd_fail(HD_E_INTERRUPTED, "interrupted; the features made so far are kept");
 			goto done;
@@ -186,8 +225,8 @@ static void finish_samples(hd_feature_cache *cache, const hd_samples *samples, c
 }
 
 hd_status hd_feature_cache_open(hd_feature_cache *out, const char *folder, const hd_feature_config *config,
-        hd_raw_format raw, int channels, hd_catalog *catalog, const hd_samples *samples, hd_backend *backend,
-        int workers)
+        hd_raw_format raw, int channels, hd_catalog *catalog, const hd_samples *samples, hd_store *store,
+        hd_backend *backend, int workers)
 {
 	hd_status st;
 	hd_feature_store *s = NULL;
@@ -199,13 +238,14 @@ hd_status hd_feature_cache_open(hd_feature_cache *out, const char *folder, const
 	        .H = hd_features_height(config),
 	        .T = hd_features_kept_frames(config)};
 	int64_t slot = out->H * out->T;
+	workers = workers > 0 ? workers : omp_get_num_procs();
 	HD_TRY(hd_feature_store_open(&s, folder, config));
 	HD_TRY(hd_alloc(&out->db, (size_t)(out->S * out->C * slot), sizeof *out->db));
 	HD_TRY(hd_alloc(&out->valid, (size_t)out->S, sizeof *out->valid));
 	HD_TRY(hd_alloc(&out->heard, (size_t)(out->S * out->C), sizeof *out->heard));
 	HD_TRY(hd_alloc(&silence, (size_t)out->H, sizeof *silence));
 	hd_features_silence(silence, config);
-	HD_TRY(list_jobs(&jobs, &count, out, catalog, samples));
+	HD_TRY(list_jobs(&jobs, &count, out, catalog, samples, store, workers));
 	HD_TRY(hd_alloc(&missing, count, sizeof *missing));
 	for (size_t i = 0; i < count; i++) {
 		jobs[i].ready = hd_feature_store_load(s, jobs[i].key, out->db + jobs[i].to * slot);
@@ -213,8 +253,7 @@ hd_status hd_feature_cache_open(hd_feature_cache *out, const char *folder, const
 			missing[missing_count++] = jobs[i];
 	}
 	if (missing_count)
-		HD_TRY(compute_missing(out, s, missing, missing_count, catalog, config, raw, backend,
-		        workers > 0 ? workers : omp_get_num_procs()));
+		HD_TRY(compute_missing(out, s, missing, missing_count, catalog, config, raw, store, backend, workers));
 	for (size_t i = 0; i < count; i++)
 		out->heard[jobs[i].to] = jobs[i].ready;
 	for (size_t i = 0; i < missing_count; i++)

@@ -8,6 +8,7 @@
 #include "host/common/progress.h"
 #include "host/train/batch_size.h"
 #include "heimdall/train.h"
+#include "host/store/store.h"
 #include "host/train/trainer.h"
 
 #define TIMED_STEPS 3
@@ -52,7 +53,7 @@ static void mark_missing(hd_dataset *d)
 {
 	for (size_t i = 0; i < d->catalog.count; i++) {
 		hd_recording *r = &d->catalog.recordings[i];
-		if (r->skip == HD_SKIP_NONE && !r->version && !hd_iq_exists(r->iq))
+		if (r->skip == HD_SKIP_NONE && !r->version && !hd_store_is_url(r->iq) && !hd_iq_exists(r->iq))
 			hd_recording_skip(r, HD_SKIP_MISSING_FILE, "%s", r->iq);
 	}
 }

@@ -12,6 +12,8 @@
 #include "heimdall/catalog.h"
 #include "heimdall/features.h"
 
+struct hd_store;
+
 typedef struct hd_feature_cache {
 	int64_t S, C, H, T; /* samples, channels, rows of an input (hd_features_height), kept frames */
 	uint16_t *db;       /* (S,C,H,T) half floats; absent receivers silent (hd_features_silence) */
@@ -21,12 +23,13 @@ typedef struct hd_feature_cache {
 
 /*
  * Fills the cache; reads what is missing with `workers` threads (0: one per core). channels is samples->R, or
- * more with samples->R = 1: then the one receiver is repeated. raw: format of files of bare samples. Recordings that
- * cannot be read are marked skipped with the reason.
+ * more with samples->R = 1: then the one receiver is repeated. raw: format of files of bare samples. store: of
+ * recordings named by URL (host/store/store.h), NULL for paths alone. Recordings that cannot be read are marked skipped
+ * with the reason; a store that does not answer is an error.
  */
 hd_status hd_feature_cache_open(hd_feature_cache *out, const char *folder, const hd_feature_config *config,
-        hd_raw_format raw, int channels, hd_catalog *catalog, const hd_samples *samples, hd_backend *backend,
-        int workers);
+        hd_raw_format raw, int channels, hd_catalog *catalog, const hd_samples *samples, struct hd_store *store,
+        hd_backend *backend, int workers);
 void hd_feature_cache_close(hd_feature_cache *cache); /* NULL-safe */
 
 /* Recordings that are rendered straight into a cache: features are kept, IQ is not. */

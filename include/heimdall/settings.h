@@ -27,8 +27,11 @@ typedef enum hd_setting_index {
 	HD_SETTING_COUNT
 } hd_setting_index;
 
+/* How a setting was given. */
+typedef enum hd_given { HD_NOT_GIVEN, HD_GIVEN_FILE, HD_GIVEN_ENVIRONMENT, HD_GIVEN_FLAG } hd_given;
+
 typedef struct hd_settings {
-	bool given[HD_SETTING_COUNT]; /* set by a file, the environment or a flag */
+	uint8_t given[HD_SETTING_COUNT]; /* hd_given */
 #define HD_SETTING(group, key, type, def, low, high, unit, commands, help) HD_SETTING_##type key;
 #define HD_CHOICE(group, key, def, choices, commands, help) char *key;
 #include "heimdall/settings.def"

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "host/data/fetch.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "host/common/memory.h"
+#include "host/common/stop.h"
+#include "host/data/iq_formats.h"
+
+#define GIB ((double)(1 << 30))
+
+/* A text that was given this way, else NULL. */
+static const char *text_of(const hd_settings *s, hd_setting_index index, const char *value, bool from_file)
+{
+	bool here = s->given[index] && (s->given[index] == HD_GIVEN_FILE) == from_file;
+	return here && value[0] ? value : NULL;
+}
+
+static hd_s3_settings s3_settings(const hd_settings *s, bool from_file)
+{
+	return (hd_s3_settings){.endpoint = text_of(s, HD_SET_s3_endpoint, s->s3_endpoint, from_file),
+	        .region = text_of(s, HD_SET_s3_region, s->s3_region, from_file),
+	        .style = text_of(s, HD_SET_s3_style, s->s3_style, from_file),
+	        .profile = text_of(s, HD_SET_s3_profile, s->s3_profile, from_file),
+	        .access_key = text_of(s, HD_SET_s3_access_key, s->s3_access_key, from_file),
+	        .secret_key = text_of(s, HD_SET_s3_secret_key, s->s3_secret_key, from_file),
+	        .anonymous = s->s3_anonymous};
+}
+
+hd_status hd_fetch_open(hd_store **out, const hd_settings *settings)
+{
+	double bytes = settings->object_cache_gb * GIB;
+	return hd_store_open(out, &(hd_store_settings){.flags = s3_settings(settings, false),
+	                                  .file = s3_settings(settings, true),
+	                                  .cache_folder = settings->object_cache[0] ? settings->object_cache : NULL,
+	                                  /* 0 means the default there */
+	                                  .cache_bytes = bytes < 1 ? 1 : (int64_t)bytes,
+	                                  .stop = hd_stop_requested});
+}
+
+/* A URL without the row behind it; row: "#7", or "" where there is none. */
+static hd_status split_url(char **object, const char **row, const char *url)
+{
+	const char *hash = strrchr(url, '#');
+	bool has_row = hash && hash[1] && !hash[1 + strspn(hash + 1, "0123456789")];
+	*row = has_row ? hash : url + strlen(url);
+	return hd_sprintf(object, "%.*s", (int)(*row - url), url);
+}
+
+hd_status hd_fetch_iq(hd_iq *out, hd_iq_info *info, hd_store *store, const char *location, hd_raw_format raw)
+{
+	hd_status st;
+	char *object = NULL, *path = NULL;
+	const char *row, *dot;
+	hd_store_file file = {.fd = -1};
+	if (!store || !hd_store_is_url(location))
+		return hd_iq_read(out, info, location, raw);
+	HD_TRY(split_url(&object, &row, location));
+	dot = strrchr(object, '.');
+	if (dot && !strncasecmp(dot, ".sigmf-", 7) && !strncmp(object, "s3:", 3)) {
+		st = hd_fail(
+		        HD_E_UNSUPPORTED, "%s: SigMF is two files; copy them into a folder and name that", location);
+		goto done;
+	}
+	HD_TRY(hd_store_fetch(store, &file, object));
+	HD_TRY(hd_sprintf(&path, "%s%s", file.path, row));
+	/* the copy's name has no ending */
+	st = hd_iq_read(out, info, path, raw == HD_RAW_AUTO ? hd_raw_of_name(object) : raw);
+	if (st != HD_OK)
+		hd_context(st, "%s", location);
+done:
+	hd_store_release(&file);
+	free(path);
+	free(object);
+	return st;
+}
+
+hd_status hd_fetch_version(char **out, hd_store *store, const char *location)
+{
+	hd_status st;
+	char *object = NULL;
+	const char *row;
+	hd_s3 *s3;
+	hd_s3_url url = {0};
+	hd_s3_object found;
+	*out = NULL;
+	HD_TRY(split_url(&object, &row, location));
+	HD_TRY(hd_s3_url_parse(&url, object));
+	HD_TRY(hd_store_s3(&s3, store));
+	HD_TRY(hd_s3_head(s3, &found, url.bucket, url.key));
+	HD_TRY(hd_sprintf(out, "%s", found.etag));
+done:
+	hd_s3_url_free(&url);
+	free(object);
+	return st;
+}
