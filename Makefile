@@ -22,12 +22,12 @@ JOBS := $(shell nproc)
 # ---- what has to be installed (Debian package names) ----
 DEPS_BUILD := gcc make pkg-config libc6-dev libfftw3-dev libdnnl-dev libjansson-dev libyaml-dev libcairo2-dev \
               libsoxr-dev libsqlite3-dev liblapacke-dev zlib1g-dev libzip-dev libprotobuf-c-dev protobuf-c-compiler \
-              libonnx-dev libssl-dev libcurl4-openssl-dev libxml2-dev
+              libonnx-dev libssl-dev libcurl4-openssl-dev libxml2-dev libpq-dev
 DEPS_TEST := libcriterion-dev python3-numpy python3-venv
 DEPS_EMU := g++
 DEPS_LINT := clang-format clang-tidy cppcheck shellcheck libomp-dev
 DEPS_CHECK := python3-torch python3-torchvision
-DEPS_SERVICES := curl openssl util-linux
+DEPS_SERVICES := curl openssl util-linux postgresql
 # from PyPI, into $(BUILD)/python over Debian's packages: timm of a time when torch 1.13, Debian 12's, was enough, and
 # onnx with an ml_dtypes that takes numpy 1.24
 PYTHON_TEST := timm==0.9.16 safetensors==0.4.2 huggingface-hub==0.20.3 onnx==1.23.2 onnxruntime==1.32.0 protobuf==7.36.2 \
@@ -82,11 +82,11 @@ endef
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wformat=2 \
         -Wwrite-strings -Wundef -Wno-format-truncation
 CPPFLAGS := -Iinclude -I. -isystem $(BUILD)/gen -D_GNU_SOURCE \
-            $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I libxml-2.0 2>/dev/null))
+            $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I libxml-2.0 libpq 2>/dev/null))
 CFLAGS := -std=gnu17 -O3 -g -fopenmp -fno-math-errno -fno-trapping-math -fPIC -ffp-contract=off $(WARN) $(SANITIZE)
 KERNEL_CFLAGS := $(CFLAGS) -ffp-contract=fast
 LIBS := $(shell pkg-config --libs fftw3f jansson yaml-0.1 cairo soxr sqlite3 lapacke zlib libzip libprotobuf-c libcurl \
-        libcrypto libxml-2.0 2>/dev/null) -ldnnl -lm -ldl
+        libcrypto libxml-2.0 libpq 2>/dev/null) -ldnnl -lm -ldl
 LDFLAGS := -fopenmp $(SANITIZE)
 GIT_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
@@ -130,6 +130,7 @@ LIB_OBJ := $(HOST_SRC:%.c=$(BUILD)/obj/%.o) $(ONNX_GEN:%.c=%.o) $(BUILD)/obj/ker
            $(BUILD)/obj/kernels/cpu/fft.o $(foreach t,$(TIERS),$(TIER_SRC:%.c=$(BUILD)/obj/%.$(t).o))
 TEST_SRC := $(wildcard tests/test_*.c)
 TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
+SERVICE_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/services/test_*.c))
 CASE_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/ref/*.c tests/cases/*.c))
 HEADERS := $(wildcard include/heimdall/*.h host/*/*.h kernels/*.h kernels/cpu/*.h kernels/cuda/plugin.h tests/ref/*.h \
            tests/cases/*.h tests/services/*.h bench/*.h)
@@ -383,16 +384,26 @@ EMU_IN_CHECK := $(if $(wildcard $(CUDA_HOME)/include/cuda_runtime_api.h),test-em
 no-emu:
 	@echo "skipped: test-emu, for $(CUDA_HOME)/include has no headers of CUDA"
 
-check: deps-check $(EMU_IN_CHECK) ## the long tests: planted faults, checkpoints opened in timm, the quick start and its figures
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(TEST_BIN) $(BUILD)/tests/onnx_models $(BUILD)/bench/oracle
+# Two things at a time: the emulated tests use one core most of the time, the others wait for servers.
+check: deps-check deps-services ## the long tests: emulated kernels, planted faults, real servers, other programs, the quick start
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(TEST_BIN) $(SERVICE_BIN) $(BUILD)/tests/onnx_models $(BUILD)/bench/oracle
+	OMP_WAIT_POLICY=passive $(MAKE) --no-print-directory --output-sync=line -j2 $(EMU_IN_CHECK) check-rest
+
+.PHONY: check-rest
+check-rest:
 	BUILD=$(BUILD) tests/onnx_models.sh all
 	BUILD=$(BUILD) tests/onnx_planted.sh
+	BUILD=$(BUILD) tests/services/run.sh $(SERVICE_BIN)
+	BUILD=$(BUILD) LEAST_RATE=$(LEAST_RATE) tests/services/postgres_check.sh
 	BUILD=$(BUILD) tests/check.sh
 
-SERVICE_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/services/test_*.c))
-test-services: deps-services ## the S3 store against real servers, and with a proxy that breaks things in between
-	@$(MAKE) --no-print-directory -j$(JOBS) $(SERVICE_BIN)
+# Rows a second from PostgreSQL that the check asks for beside the emulated tests; by itself it asks for 200000.
+LEAST_RATE ?= 60000
+
+test-services: deps-services ## PostgreSQL and S3 on real servers, killed and broken in between
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(SERVICE_BIN)
 	BUILD=$(BUILD) tests/services/run.sh $(SERVICE_BIN)
+	BUILD=$(BUILD) tests/services/postgres_check.sh
 
 bench-services: deps-services ## the S3 store's throughput beside curl's own
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/tests/services/bench_s3

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The long tests: a fault planted in every operation, checkpoints opened in timm, and the quick start with its figures.
+# The long tests: a fault planted in every operation, checkpoints opened in timm, the quick start with its figures and its
+# model in Python.
 set -euo pipefail
 
 BUILD=${BUILD:-build}
@@ -22,3 +23,5 @@ BEGIN {
 	print (good ? "1 passed, 0 failed" : "0 passed, 1 failed: the model misses its bounds")
 	exit !good
 }'
+
+tests/export.sh

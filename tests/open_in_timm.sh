@@ -27,7 +27,7 @@ receivers=("$work"/data/sessions/s000001/websdr_?.npy)
 train() {
 	quietly "$heimdall" train --data_dir "$work/data" --checkpoint_dir "$work/$1" --receivers all "${features[@]}" \
 		--backbone_size atto --pretrained "$work/timm.safetensors" --batch_size 8 --epochs 1 --warmup_epochs 0 \
-		--learning_rate 0.0001 "${@:2}"
+		--learning_rate 0.0001 --no_export "${@:2}"
 }
 
 # ask CHECKPOINT NAME SESSION CHANNEL: features and answer to $work/NAME; CHANNEL of the session is missing, 0: none is

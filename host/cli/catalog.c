@@ -9,10 +9,10 @@
 
 #include "heimdall/dataset.h"
 #include "host/cli/catalog_check.h"
+#include "host/cli/catalog_export.h"
 #include "host/cli/cli.h"
 #include "host/cli/result.h"
 #include "host/common/memory.h"
-#include "host/common/stop.h"
 #include "host/data/catalog_rows.h"
 
 #define WIDTH 80
@@ -21,8 +21,6 @@
 #define DETAILS_SHOWN 10
 #define RATES_KEPT 4
 #define UNDATED INT32_MAX
-
-static const char *const format_names[] = {"folder", "sqlite", "original"};
 
 typedef struct receiver_row {
 	const char *name;
@@ -371,7 +369,7 @@ static void print_summary(const summary *s)
 	print_wrapped(s->catalog->path, 0);
 	char counts[256];
 	snprintf(counts, sizeof counts, "%s: %zu recordings, %zu used, %zu receivers, %zu sessions, %zu emissions",
-	        format_names[s->catalog->format], s->catalog->count, s->skipped[HD_SKIP_NONE], s->receiver_count,
+	        hd_cli_format_name(s->catalog->format), s->catalog->count, s->skipped[HD_SKIP_NONE], s->receiver_count,
 	        s->session_count, s->emissions);
 	print_wrapped(counts, 0);
 	print_receivers(s);
@@ -458,7 +456,7 @@ static json_t *summary_json(const summary *s)
 	                            ? json_pack("{s:f, s:f}", "low", s->low_hz / 1e6, "high", s->high_hz / 1e6)
 	                            : json_null();
 	return json_pack("{s:o, s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "catalog",
-	        path ? path : json_null(), "format", format_names[s->catalog->format], "recordings",
+	        path ? path : json_null(), "format", hd_cli_format_name(s->catalog->format), "recordings",
 	        (json_int_t)s->catalog->count, "used", (json_int_t)s->skipped[HD_SKIP_NONE], "emissions",
 	        (json_int_t)s->emissions, "receivers", receivers_json(s), "sessions", sessions_json(s), "months",
 	        months_json(s), "area", area_json(s), "frequency_mhz", frequency, "left_out", excluded_json(s),
@@ -466,17 +464,6 @@ static json_t *summary_json(const summary *s)
 }
 
 /* ---- actions ---- */
-
-static hd_status read_catalog(hd_catalog *out, const hd_settings *s, const char *path)
-{
-	hd_status st = hd_catalog_read(out, path, s->assume_approved);
-	if (st != HD_OK)
-		return st;
-	st = hd_catalog_where(out, s->where);
-	if (st != HD_OK)
-		hd_catalog_free(out);
-	return st;
-}
 
 /* A catalogue of which nothing can be used is still shown, then reported as the error it is. */
 static hd_status show(const hd_settings *s, const char *path)
@@ -487,7 +474,7 @@ static hd_status show(const hd_settings *s, const char *path)
 	summary sum = {0};
 	char why[1024];
 	const hd_sample_config config = hd_sample_config_from(s);
-	HD_TRY(read_catalog(&catalog, s, path));
+	HD_TRY(hd_cli_read_catalog(&catalog, s, path));
 	built = hd_samples_build(&samples, &catalog, &config);
 	snprintf(why, sizeof why, "%s", built == HD_OK ? "" : hd_error_text());
 	HD_TRY(summarise(&sum, &catalog, &samples));
@@ -507,44 +494,16 @@ done:
 	return st;
 }
 
-static hd_status export(const hd_settings *s, const char *path)
-{
-	hd_status st;
-	hd_catalog catalog = {0};
-	hd_samples samples = {0};
-	const hd_sample_config config = hd_sample_config_from(s);
-	const hd_catalog_format format = (hd_catalog_format)hd_settings_choice("format", s->format);
-	if (!s->out[0])
-		return hd_fail(HD_E_USAGE, "catalog export DIR --out NEW: name the folder to write with --out");
-	HD_TRY(read_catalog(&catalog, s, path));
-	if (format == HD_CATALOG_ORIGINAL)
-		HD_TRY(hd_samples_build(&samples, &catalog, &config));
-	hd_stop_begin();
-	st = hd_catalog_write(s->out, format, &catalog, &samples);
-	hd_stop_end();
-	if (st != HD_OK)
-		goto done;
-	if (format == HD_CATALOG_ORIGINAL) {
-		hd_catalog_print(stdout, &catalog, &samples, false);
-		printf("%s: %zu emissions of %d receivers\n", s->out, samples.count, samples.R);
-	} else {
-		printf("%s: %zu recordings as %s\n", s->out, catalog.count, format_names[format]);
-	}
-done:
-	hd_samples_free(&samples);
-	hd_catalog_free(&catalog);
-	return st;
-}
-
-#define USAGE "catalog show|export|check DIR"
+#define USAGE "catalog show|export|import|check DIR"
 
 hd_status hd_cli_catalog(const hd_settings *s, const char **files, int count)
 {
 	const char *action = count ? files[0] : "";
 	const char *const one[] = {s->data_dir};
-	bool shows = !strcmp(action, "show"), exports = !strcmp(action, "export");
+	bool shows = !strcmp(action, "show");
+	bool exports = !strcmp(action, "export") || !strcmp(action, "import"); /* one thing, seen from either side */
 	if (!shows && !exports && strcmp(action, "check") != 0)
-		return hd_fail(HD_E_USAGE, "%s%s%s" USAGE ": name one of the three", action[0] ? "'" : "", action,
+		return hd_fail(HD_E_USAGE, "%s%s%s" USAGE ": name one of them", action[0] ? "'" : "", action,
 		        action[0] ? "' is no action; " : "");
 	bool named = count > 1;
 	if (!named && !s->data_dir[0])
@@ -553,5 +512,6 @@ hd_status hd_cli_catalog(const hd_settings *s, const char **files, int count)
 		return hd_catalog_check(s, named ? files + 1 : (const char **)one, named ? count - 1 : 1);
 	if (count > 2)
 		return hd_fail(HD_E_USAGE, "catalog %s takes one catalogue, and '%s' is another", action, files[2]);
-	return shows ? show(s, named ? files[1] : s->data_dir) : export(s, named ? files[1] : s->data_dir);
+	return shows ? show(s, named ? files[1] : s->data_dir)
+	             : hd_cli_catalog_export(s, named ? files[1] : s->data_dir);
 }

@@ -11,6 +11,7 @@
 #include "host/common/file.h"
 #include "host/common/first_error.h"
 #include "host/common/memory.h"
+#include "host/common/redact.h"
 #include "host/common/progress.h"
 #include "host/common/stop.h"
 #include "host/data/fetch.h"
@@ -243,7 +244,7 @@ static bool is_catalog(const char *path)
 {
 	struct stat info;
 	const char *dot = strrchr(path, '.');
-	return (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) ||
+	return hd_is_database_url(path) || (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) ||
 	       (dot && (!strcmp(dot, ".sqlite") || !strcmp(dot, ".db")));
 }
 
@@ -337,9 +338,9 @@ hd_status hd_catalog_check(const hd_settings *settings, const char **paths, int 
 	j.raw = (hd_raw_format)hd_settings_choice("iq_format", settings->iq_format);
 	HD_TRY(hd_fetch_open(&j.store, settings));
 	if (path) {
-		HD_TRY(hd_catalog_read(&catalog, path, true));
+		HD_TRY(hd_catalog_open(&catalog, path, true, settings));
 		HD_TRY(hd_catalog_where(&catalog, settings->where));
-		j.check.catalog = path;
+		j.check.catalog = catalog.path;
 		HD_TRY(list_catalog(&j, &catalog));
 	} else {
 		HD_TRY(list_files(&j, paths, count));

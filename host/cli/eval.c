@@ -68,7 +68,7 @@ hd_status hd_cli_eval(const hd_settings *given, const char **files, int file_cou
 	HD_TRY(hd_dataset_load(&dataset, &settings, backend));
 	HD_TRY(hd_dataset_split(&dataset, (hd_split)hd_settings_choice("split", given->split), &samples, &count));
 	if (!count) {
-		st = hd_fail(HD_E_DATA, "%s: no sample in split '%s'", settings.data_dir, given->split);
+		st = hd_fail(HD_E_DATA, "%s: no sample in split '%s'", dataset.catalog.path, given->split);
 		goto done;
 	}
 	HD_TRY(hd_batch_size_resolve(&settings, by.card, backend, count, true));
@@ -76,7 +76,7 @@ hd_status hd_cli_eval(const hd_settings *given, const char **files, int file_cou
 	HD_TRY(by.runtime ? run_onnx(&metrics, predictions, &by.onnx, &dataset, settings.batch_size, samples, count)
 	                  : run_engine(&metrics, predictions, &by.checkpoint, backend, &dataset, settings.batch_size,
 	                            samples, count));
-	printf("%s on %s, split %s\n", given->checkpoint, settings.data_dir, given->split);
+	printf("%s on %s, split %s\n", given->checkpoint, dataset.catalog.path, given->split);
 	hd_metrics_print(stdout, &metrics);
 	if (given->predictions[0])
 		HD_TRY(hd_predictions_write(given->predictions, &dataset, predictions, count));

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "host/common/memory.h"
+#include "host/common/redact.h"
 
 extern char **environ;
 
@@ -619,40 +620,49 @@ static bool is_secret(const hd_setting *row)
 	return !strcmp(row->key, "s3_access_key") || !strcmp(row->key, "s3_secret_key");
 }
 
+/* A text as it may be kept and shown: URLs without passwords, no secrets. Owned by the caller. */
+static hd_status public_text(char **out, const hd_settings *s, const hd_setting *row)
+{
+	char value[64];
+	if (is_secret(row))
+		return hd_strdup(out, "");
+	if (row->kind == HD_KIND_TEXT)
+		return hd_redact(out, *(char *const *)(const void *)((const char *)s + row->offset));
+	if (row->kind == HD_KIND_CHOICE)
+		return hd_strdup(out, *(char *const *)(const void *)((const char *)s + row->offset));
+	value_text(value, sizeof value, s, row);
+	return hd_strdup(out, value);
+}
+
 hd_status hd_settings_dump(const hd_settings *settings, char **out_yaml)
 {
+	hd_status st = HD_OK;
 	size_t bytes;
 	const char *group = "";
 	*out_yaml = NULL;
 	FILE *to = open_memstream(out_yaml, &bytes);
 	if (!to)
 		return hd_fail(HD_E_MEMORY, "out of host memory for the settings");
-	for (int i = 0; i < HD_SETTING_COUNT; i++) {
+	for (int i = 0; st == HD_OK && i < HD_SETTING_COUNT; i++) {
 		const hd_setting *row = &hd_setting_table[i];
-		char value[64];
+		char *value;
+		st = public_text(&value, settings, row);
+		if (st != HD_OK)
+			break;
 		if (strcmp(group, row->group) != 0)
 			fprintf(to, "%s:\n", row->group);
 		group = row->group;
 		fprintf(to, "  %s: ", row->key);
-		if (row->kind == HD_KIND_TEXT) {
-			put_quoted(to, is_secret(row)
-			                       ? ""
-			                       : *(char *const *)(const void *)((const char *)settings + row->offset));
-		} else {
-			value_text(value, sizeof value, settings, row);
+		if (row->kind == HD_KIND_TEXT)
+			put_quoted(to, value);
+		else
 			fputs(value, to);
-		}
 		fputc('\n', to);
+		free(value);
 	}
-	return fclose(to) == 0 ? HD_OK : hd_fail(HD_E_MEMORY, "out of host memory for the settings");
-}
-
-static const char *text_at(const hd_settings *s, const hd_setting *row, char *buffer, size_t bytes)
-{
-	if (row->kind == HD_KIND_TEXT || row->kind == HD_KIND_CHOICE)
-		return *(char *const *)(const void *)((const char *)s + row->offset);
-	value_text(buffer, bytes, s, row);
-	return buffer;
+	if (fclose(to) != 0 && st == HD_OK)
+		st = hd_fail(HD_E_MEMORY, "out of host memory for the settings");
+	return st;
 }
 
 static bool of_model(const hd_setting *row)
@@ -668,13 +678,15 @@ static hd_status inherit(hd_settings *settings, const hd_settings *recorded, boo
         char **out_differences)
 {
 	hd_status st = HD_OK;
-	char *list = NULL;
+	char *list = NULL, *mine = NULL, *theirs = NULL;
 	*out_differences = NULL;
 	for (int i = 0; i < HD_SETTING_COUNT; i++) {
 		const hd_setting *row = &hd_setting_table[i];
-		char mine_text[64], their_text[64];
-		const char *mine = text_at(settings, row, mine_text, sizeof mine_text),
-		           *theirs = text_at(recorded, row, their_text, sizeof their_text);
+		free(mine);
+		free(theirs);
+		mine = theirs = NULL;
+		HD_TRY(public_text(&mine, settings, row));
+		HD_TRY(public_text(&theirs, recorded, row));
 		if (!strcmp(mine, theirs) || is_secret(row) || (wanted && !wanted(row)))
 			continue;
 		if (!settings->given[i]) {
@@ -691,6 +703,8 @@ static hd_status inherit(hd_settings *settings, const hd_settings *recorded, boo
 	*out_differences = list;
 	list = NULL;
 done:
+	free(theirs);
+	free(mine);
 	free(list);
 	return st;
 }

@@ -588,14 +588,19 @@ done:
 	return st;
 }
 
-hd_status hd_catalog_write(
-        const char *folder, hd_catalog_format format, const hd_catalog *catalog, const struct hd_samples *samples)
+hd_status hd_catalog_new_folder(const char *folder)
 {
 	if (!folder[0])
 		return hd_fail(HD_E_USAGE, "no folder named to write the catalogue into; --out names it");
 	if (holds(folder, HD_MANIFEST) || holds(folder, HD_CATALOG_DATABASE) || holds_original(folder))
 		return hd_fail(HD_E_USAGE, "%s: holds a catalogue already; name another folder", folder);
-	hd_status st = hd_make_folders(folder);
+	return hd_make_folders(folder);
+}
+
+hd_status hd_catalog_write(
+        const char *folder, hd_catalog_format format, const hd_catalog *catalog, const struct hd_samples *samples)
+{
+	hd_status st = hd_catalog_new_folder(folder);
 	if (st != HD_OK)
 		return st;
 	switch (format) {
@@ -605,6 +610,8 @@ hd_status hd_catalog_write(
 		return hd_catalog_sqlite_write(folder, catalog);
 	case HD_CATALOG_ORIGINAL:
 		return hd_original_write(folder, catalog, samples);
+	case HD_CATALOG_POSTGRESQL:
+		break; /* is no folder: hd_postgres_write */
 	}
 	return hd_fail(HD_E_USAGE, "%s: format %d of catalogues is not known", folder, (int)format);
 }

@@ -158,12 +158,12 @@ hd_status hd_dataset_open(hd_dataset *out, const hd_settings *settings, const hd
 	        .recorded = recorded != NULL,
 	        .label_sigma_m = settings->label_sigma_m};
 	if (!settings->data_dir[0])
-		return hd_fail(
-		        HD_E_USAGE, "--data_dir: name the catalogue, a folder with manifest.csv or a .sqlite file");
+		return hd_fail(HD_E_USAGE, "--data_dir: name the catalogue: a folder with manifest.csv, a .sqlite file "
+		                           "or postgresql://...");
 	hd_sample_config config = hd_sample_config_from(settings);
 	if (recorded)
 		config.receivers = recorded->receivers;
-	HD_TRY(hd_catalog_read(&out->catalog, settings->data_dir, settings->assume_approved));
+	HD_TRY(hd_catalog_open(&out->catalog, settings->data_dir, settings->assume_approved, settings));
 	HD_TRY(hd_catalog_where(&out->catalog, settings->where));
 	HD_TRY(hd_samples_build(&out->samples, &out->catalog, &config));
 	HD_TRY(recorded ? copy_card(&out->card, recorded) : make_card(out, settings));
@@ -190,13 +190,15 @@ static void report_skipped(const hd_catalog *catalog, size_t before[HD_SKIP_COUN
 		hd_warn("%zu recordings could not be used; their channels are silent", bad);
 }
 
-/* Beside the catalogue: in its folder, or in that of its file. */
+/* Beside the catalogue: in its folder, or in that of its file; of a database, in the working directory. */
 static hd_status cache_folder(char **out, const hd_settings *s, const hd_catalog *catalog)
 {
 	const char *slash = strrchr(catalog->path, '/');
 	struct stat info;
 	if (s->cache_dir[0])
 		return hd_strdup(out, s->cache_dir);
+	if (catalog->format == HD_CATALOG_POSTGRESQL)
+		return hd_strdup(out, HD_CACHE_FOLDER);
 	if (stat(catalog->path, &info) == 0 && S_ISDIR(info.st_mode))
 		return hd_sprintf(out, "%s/" HD_CACHE_FOLDER, catalog->path);
 	return hd_sprintf(out, "%.*s" HD_CACHE_FOLDER, slash ? (int)(slash + 1 - catalog->path) : 0, catalog->path);

@@ -253,7 +253,7 @@ hd_status hd_trainer_open(hd_trainer *t, hd_settings *settings, const hd_train_h
 	HD_TRY(make_model(t, &from, &weights));
 	HD_TRY(open_batcher(t));
 	if (!t->train_count)
-		st = hd_fail(HD_E_DATA, "%s: no training sample has a readable recording", settings->data_dir);
+		st = hd_fail(HD_E_DATA, "%s: no training sample has a readable recording", t->dataset.catalog.path);
 done:
 	hd_weights_close(&weights);
 	hd_checkpoint_close(&from);

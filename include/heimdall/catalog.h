@@ -59,10 +59,15 @@ typedef struct hd_recording {
 	char *skip_detail; /* what was wrong and what would be right; NULL where skip is NONE */
 } hd_recording;
 
-typedef enum hd_catalog_format { HD_CATALOG_FOLDER, HD_CATALOG_SQLITE, HD_CATALOG_ORIGINAL } hd_catalog_format;
+typedef enum hd_catalog_format {
+	HD_CATALOG_FOLDER,
+	HD_CATALOG_SQLITE,
+	HD_CATALOG_ORIGINAL,
+	HD_CATALOG_POSTGRESQL
+} hd_catalog_format;
 
 typedef struct hd_catalog {
-	char *path; /* as it was named: a folder or a .sqlite file */
+	char *path; /* as it was named: a folder, a .sqlite file or a URL, which is without its password then */
 	hd_catalog_format format;
 	hd_recording *recordings;
 	size_t count;
@@ -83,6 +88,14 @@ typedef struct hd_catalog {
 hd_status hd_catalog_read(hd_catalog *out, const char *path, bool assume_approved);
 
 /*
+ * The same for whatever data_dir may name: a database's URL (postgresql://...) is read into an SQLite index in
+ * cache_dir, or .heimdall-cache of the working directory, as schema, query, iq_template and iq_bucket say, and the
+ * catalogue from there. HD_E_IO where the database cannot be reached or stays away for five minutes.
+ */
+struct hd_settings;
+hd_status hd_catalog_open(hd_catalog *out, const char *path, bool assume_approved, const struct hd_settings *settings);
+
+/*
  * Writes a catalogue into a folder (made where missing; one that holds a catalogue is refused). FOLDER and SQLITE
  * name the recordings where they are (absolute paths); ORIGINAL copies them: one complex64 array (R,n) per sample
  * in the split it has, silent (zero) rows for missing receivers, NAME = session, or session@emission where they
@@ -91,6 +104,9 @@ hd_status hd_catalog_read(hd_catalog *out, const char *path, bool assume_approve
 struct hd_samples;
 hd_status hd_catalog_write(
         const char *folder, hd_catalog_format format, const hd_catalog *catalog, const struct hd_samples *samples);
+
+/* A folder to write a catalogue into: made where missing; HD_E_USAGE where it holds one. */
+hd_status hd_catalog_new_folder(const char *folder);
 
 /*
  * Marks recordings that do not match as HD_SKIP_FILTERED. Text: conditions joined by "and", of a column (known or

@@ -14,6 +14,7 @@
 #define GOOD(call) cr_assert_eq((call), HD_OK, "%s: %s", #call, hd_error_text())
 
 static hd_store *store;
+static char database[] = "/tmp/heimdall-postgres.XXXXXX"; /* where another user gets to */
 
 static void begin(void)
 {
@@ -71,6 +72,85 @@ Test(training_s3, same_model_as_from_a_folder, .timeout = 240)
 	                   "$(for r in 1 2 3 4 5 6 7; do echo s3://" BUCKET "/sessions/s000003/websdr_$r.npy; done)"),
 	        0, "%s", text);
 	cr_assert_str_eq(text, answer);
+	end();
+}
+
+/* Sessions named by UUIDs, their objects where both schemas look for them, and both schemas in a PostgreSQL. */
+static void fill_database(void)
+{
+	char local[512], key[512], name[128];
+	cr_assert_eq(shell("/usr/bin/python3 tests/services/postgres_data.py folders $D/data $D/both"), 0, "%s", text);
+	cr_assert_eq(shell("cd $D/both/iq && find sessions -name '*.npy' > $D/list"), 0);
+	snprintf(local, sizeof local, "%s/list", folder);
+	FILE *list = fopen(local, "r");
+	cr_assert_not_null(list);
+	while (fscanf(list, "%127s", name) == 1) {
+		snprintf(local, sizeof local, "%s/both/iq/%s", folder, name);
+		snprintf(key, sizeof key, "s3://" BUCKET "/%s", name);
+		GOOD(hd_store_put(store, key, local, false));
+	}
+	fclose(list);
+	/* the deployed system's table names the object; the seed page's has no such column, and a key made of its ids
+	 */
+	cr_assert_eq(shell("mkdir -p $D/far_deployed && sed \"s#$(realpath $D/both/iq)/#s3://" BUCKET
+	                   "/#\" $D/both/deployed/manifest.csv > $D/far_deployed/manifest.csv && "
+	                   "grep -q s3://" BUCKET " $D/far_deployed/manifest.csv"),
+	        0, "%s", text);
+	cr_assert_not_null(mkdtemp(database));
+	setenv("PG", database, 1);
+	cr_assert_eq(shell("tests/services/postgres.sh start $PG"), 0, "%s", text);
+	snprintf(local, sizeof local, "%s/password", database);
+	FILE *file = fopen(local, "r");
+	cr_assert(file && fgets(key, sizeof key, file));
+	fclose(file);
+	setenv("PGPASSWORD", key, 1);
+	cr_assert_eq(
+	        shell("U=postgresql://tester@127.0.0.1:$(cat $PG/port)/postgres; \"$H\" catalog import "
+	              "$D/far_deployed --schema deployed --out $U && psql -XqAt -v ON_ERROR_STOP=1 $U -c 'CREATE TABLE "
+	              "public.measurements (id SERIAL PRIMARY KEY, session_id UUID, websdr_id INTEGER, latitude FLOAT "
+	              "NOT NULL, longitude FLOAT NOT NULL, frequency_mhz FLOAT, snr_db FLOAT, timestamp TIMESTAMPTZ, "
+	              "created_at TIMESTAMPTZ DEFAULT now())' && /usr/bin/python3 -c 'import csv, sys\n"
+	              "for r in csv.DictReader(open(sys.argv[1])): print(r[\"session\"], r[\"receiver\"], "
+	              "r[\"latitude\"], r[\"longitude\"], r[\"frequency_mhz\"], r[\"snr_db\"], r[\"timestamp\"], "
+	              "sep=\"\\t\")' $D/both/seed/manifest.csv | psql -Xq -v ON_ERROR_STOP=1 $U -c '\\copy "
+	              "measurements "
+	              "(session_id, websdr_id, latitude, longitude, frequency_mhz, snr_db, timestamp) FROM STDIN'"),
+	        0, "%s", text);
+}
+
+/* The catalogue in PostgreSQL, the recordings in S3: the folder's model, in both schemas. */
+Test(training_s3, same_model_from_a_database, .timeout = 240)
+{
+	static const char *const schemas[] = {"seed", "deployed"};
+	char command[1024], far[64];
+	if (shell("command -v psql && ls -d /usr/lib/postgresql/*/bin") != 0)
+		cr_skip_test("no PostgreSQL server: install postgresql");
+	begin();
+	fill_database();
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(command, sizeof command,
+		        "train --assume_approved --data_dir $D/both/%s --checkpoint_dir $D/ck_%s" SMALL, schemas[i],
+		        schemas[i]);
+		cr_assert_eq(heimdall(command), 0, "%s", text);
+		snprintf(command, sizeof command,
+		        "train --assume_approved --data postgresql://tester@127.0.0.1:$(cat $PG/port)/postgres "
+		        "--schema %s "
+		        "--cache_dir $D/cache_%s --checkpoint_dir $D/far_%s_ck" SMALL,
+		        schemas[i], schemas[i], schemas[i]);
+		cr_assert_eq(heimdall(command), 0, "%s", text);
+		snprintf(command, sizeof command, "ck_%s", schemas[i]);
+		snprintf(far, sizeof far, "far_%s_ck", schemas[i]);
+		expect_same_weights(command, far);
+		snprintf(command, sizeof command,
+		        "sed 's/,[^,]*$//' $D/ck_%s/metrics.csv > $D/a; sed 's/,[^,]*$//' $D/far_%s_ck/metrics.csv | "
+		        "cmp - $D/a",
+		        schemas[i], schemas[i]);
+		cr_assert_eq(shell(command), 0, "%s: metrics differ: %s", schemas[i], text);
+	}
+	/* it is kept by the server's own folder alone */
+	cr_assert_eq(shell("! grep -rlF \"$PGPASSWORD\" $D"), 0, "the password in %s", text);
+	cr_assert_eq(shell("tests/services/postgres.sh kill $PG; rm -rf $PG"), 0, "%s", text);
+	unsetenv("PGPASSWORD");
 	end();
 }
 
