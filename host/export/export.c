@@ -74,7 +74,7 @@ static hd_status open_runtime(job *j)
 	if (st != HD_E_UNSUPPORTED)
 		return st;
 	if (j->settings->require_validation)
-		return hd_fail(HD_E_FAILED, "not validated: %s", hd_error_text());
+		return hd_context(HD_E_FAILED, "not validated");
 	hd_warn("not validated: %s", hd_error_text());
 	return HD_OK;
 }
@@ -119,28 +119,30 @@ static hd_status write_model(hd_export_result *out, job *j, const hd_metrics *me
 	return HD_OK;
 }
 
-/* A model that does not agree must not be taken for one that does. */
-static hd_status reject(const hd_export_result *out)
+/* A model that does not agree, or that ONNX Runtime cannot run, must not be taken for one that does. */
+static hd_status reject(const hd_export_result *out, hd_status st)
 {
 	char rejected[4096];
 	snprintf(rejected, sizeof rejected, "%s.rejected", out->onnx_path);
 	const char *where = rename(out->onnx_path, rejected) == 0 ? rejected : out->onnx_path;
+	if (st != HD_OK)
+		return hd_context(st, "%s is not valid", where);
 	return hd_fail(HD_E_FAILED, "%s does not give the engine's answers", where);
 }
 
 static hd_status validate(hd_export_result *out, job *j)
 {
-	hd_status st;
 	hd_validation v;
-	HD_TRY(hd_validate(&v, j->runtime, out->onnx_path, &j->checkpoint, j->backend, j->has_data ? &j->dataset : NULL,
-	        (int)j->settings->threads));
+	hd_status st = hd_validate(&v, j->runtime, out->onnx_path, &j->checkpoint, j->backend,
+	        j->has_data ? &j->dataset : NULL, (int)j->settings->threads);
+	if (st == HD_E_DATA)
+		return reject(out, st);
+	if (st != HD_OK)
+		return st;
 	hd_validation_print(stdout, &v);
 	json_object_set_new(out->report, "validation", hd_validation_json(&v));
 	out->validated = v.passed;
-	if (!v.passed)
-		st = reject(out);
-done:
-	return st;
+	return v.passed ? HD_OK : reject(out, HD_OK);
 }
 
 static hd_status quantize(hd_export_result *out, job *j)
