@@ -150,8 +150,8 @@ Test(catalog_formats, rows_survive_folder_and_database)
 	static const hd_catalog_format formats[] = {HD_CATALOG_FOLDER, HD_CATALOG_SQLITE, HD_CATALOG_FOLDER};
 	hd_catalog before = read_back(root);
 	for (int k = 0; k < 3; k++) {
-		cr_assert_eq(
-		        hd_catalog_write(below(names[k]), formats[k], &before, NULL), HD_OK, "%s", hd_error_text());
+		cr_assert_eq(hd_catalog_write(below(names[k]), formats[k], &before, NULL, NULL, HD_RAW_AUTO), HD_OK,
+		        "%s", hd_error_text());
 		hd_catalog after = read_back(below(names[k]));
 		cr_expect_eq(after.format, formats[k]);
 		check_same(&after, &first);
@@ -220,7 +220,8 @@ Test(catalog_formats, frequencies_survive_a_folder)
 		        .timestamp_s = NAN,
 		        .approved = true,
 		        .split = -1};
-	cr_assert_eq(hd_catalog_write(below("f"), HD_CATALOG_FOLDER, &c, NULL), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_catalog_write(below("f"), HD_CATALOG_FOLDER, &c, NULL, NULL, HD_RAW_AUTO), HD_OK, "%s",
+	        hd_error_text());
 	hd_catalog back = read_back(below("f"));
 	check_same(&back, &c);
 	hd_catalog_free(&back);
@@ -283,14 +284,15 @@ Test(catalog_formats, folder_that_holds_a_catalogue_is_left_alone)
 	write_text(below("manifest.csv"), HEAD "x\na,x,1,1,1\n");
 	hd_catalog c = read_back(root);
 	for (int format = 0; format < 3; format++) {
-		cr_expect_eq(hd_catalog_write(root, (hd_catalog_format)format, &c, NULL), HD_E_USAGE);
+		cr_expect_eq(
+		        hd_catalog_write(root, (hd_catalog_format)format, &c, NULL, NULL, HD_RAW_AUTO), HD_E_USAGE);
 		cr_expect(strstr(hd_error_text(), "holds a catalogue"), "'%s'", hd_error_text());
 	}
 	hd_catalog_free(&c);
 	cr_assert_eq(mkdir(below("o"), 0755), 0);
 	cr_assert_eq(mkdir(below("o/test"), 0755), 0);
 	c = read_back(root);
-	cr_expect_eq(hd_catalog_write(below("o"), HD_CATALOG_FOLDER, &c, NULL), HD_E_USAGE);
+	cr_expect_eq(hd_catalog_write(below("o"), HD_CATALOG_FOLDER, &c, NULL, NULL, HD_RAW_AUTO), HD_E_USAGE);
 	hd_catalog_free(&c);
 }
 
@@ -513,7 +515,8 @@ Test(catalog_formats, original_layout_keeps_what_it_can)
 	make_recordings();
 	hd_catalog c = read_back(root);
 	hd_samples s = build(&c);
-	cr_assert_eq(hd_catalog_write(below("out"), HD_CATALOG_ORIGINAL, &c, &s), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_catalog_write(below("out"), HD_CATALOG_ORIGINAL, &c, &s, NULL, HD_RAW_AUTO), HD_OK, "%s",
+	        hd_error_text());
 	cr_expect_eq(access(below("out/train/a%2Fb%40c%25@2%2F3_iq.npy"), F_OK), 0, "name of the second sample");
 	cr_expect_eq(access(below("out/val/d_label.npy"), F_OK), 0, "name of a sample with no emission of its own");
 	hd_catalog back = read_back(below("out"));
@@ -590,16 +593,16 @@ Test(catalog_formats, original_layout_refuses_two_lengths_and_two_rates)
 	write_recording(below("5.npy"), 5, N + 1);
 	hd_catalog c = read_back(root);
 	hd_samples s = build(&c);
-	cr_expect_eq(hd_catalog_write(below("out"), HD_CATALOG_ORIGINAL, &c, &s), HD_E_DATA);
+	cr_expect_eq(hd_catalog_write(below("out"), HD_CATALOG_ORIGINAL, &c, &s, NULL, HD_RAW_AUTO), HD_E_DATA);
 	cr_expect(strstr(hd_error_text(), "session 'd'") && strstr(hd_error_text(), ".npy") &&
 	                  strstr(hd_error_text(), "64") && strstr(hd_error_text(), "65"),
 	        "'%s'", hd_error_text());
 	cr_expect_eq(count_files(below("out")), 0, "a failed export leaves %d files", count_files(below("out")));
 	c.recordings[0].sample_rate_hz = 12000;
 	c.recordings[4].sample_rate_hz = 192000;
-	cr_expect_eq(hd_catalog_write(below("out"), HD_CATALOG_ORIGINAL, &c, &s), HD_E_DATA);
+	cr_expect_eq(hd_catalog_write(below("out"), HD_CATALOG_ORIGINAL, &c, &s, NULL, HD_RAW_AUTO), HD_E_DATA);
 	cr_expect(strstr(hd_error_text(), "192000") && strstr(hd_error_text(), "12000"), "'%s'", hd_error_text());
-	cr_expect_eq(hd_catalog_write(below("out"), HD_CATALOG_ORIGINAL, &c, NULL), HD_E_USAGE);
+	cr_expect_eq(hd_catalog_write(below("out"), HD_CATALOG_ORIGINAL, &c, NULL, NULL, HD_RAW_AUTO), HD_E_USAGE);
 	hd_samples_free(&s);
 	hd_catalog_free(&c);
 }

@@ -11,6 +11,7 @@
 #include "host/common/redact.h"
 #include "host/common/stop.h"
 #include "host/data/catalog_rows.h"
+#include "host/data/fetch.h"
 #include "host/data/postgres.h"
 
 const char *hd_cli_format_name(hd_catalog_format format)
@@ -74,13 +75,18 @@ static hd_status export_format(hd_catalog_format *out, const hd_settings *s)
 static hd_status export_to(const hd_settings *s, hd_catalog_format format, hd_catalog *catalog, hd_samples *samples)
 {
 	const hd_sample_config config = hd_sample_config_from(s);
+	hd_store *store = NULL;
 	hd_status st = format == HD_CATALOG_ORIGINAL ? hd_samples_build(samples, catalog, &config) : HD_OK;
+	if (st == HD_OK)
+		st = hd_fetch_open(&store, s);
 	if (st != HD_OK)
 		return st;
 	hd_stop_begin();
 	st = format == HD_CATALOG_POSTGRESQL ? hd_postgres_write(s->out, !strcmp(s->schema, "deployed"), catalog)
-	                                     : hd_catalog_write(s->out, format, catalog, samples);
+	                                     : hd_catalog_write(s->out, format, catalog, samples, store,
+	                                               (hd_raw_format)hd_settings_choice("iq_format", s->iq_format));
 	hd_stop_end();
+	hd_store_close(store);
 	return st;
 }
 

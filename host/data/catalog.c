@@ -597,8 +597,8 @@ hd_status hd_catalog_new_folder(const char *folder)
 	return hd_make_folders(folder);
 }
 
-hd_status hd_catalog_write(
-        const char *folder, hd_catalog_format format, const hd_catalog *catalog, const struct hd_samples *samples)
+hd_status hd_catalog_write(const char *folder, hd_catalog_format format, const hd_catalog *catalog,
+        const struct hd_samples *samples, struct hd_store *store, hd_raw_format raw)
 {
 	hd_status st = hd_catalog_new_folder(folder);
 	if (st != HD_OK)
@@ -609,7 +609,7 @@ hd_status hd_catalog_write(
 	case HD_CATALOG_SQLITE:
 		return hd_catalog_sqlite_write(folder, catalog);
 	case HD_CATALOG_ORIGINAL:
-		return hd_original_write(folder, catalog, samples);
+		return hd_original_write(folder, catalog, samples, store, raw);
 	case HD_CATALOG_POSTGRESQL:
 		break; /* is no folder: hd_postgres_write */
 	}

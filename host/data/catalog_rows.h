@@ -121,6 +121,7 @@ hd_status hd_manifest_write(const char *folder, const hd_catalog *catalog);
 hd_status hd_catalog_sqlite_read(hd_catalog *out, const char *path, bool assume_approved);
 hd_status hd_catalog_sqlite_write(const char *folder, const hd_catalog *catalog);
 hd_status hd_original_read(hd_catalog *out, const char *folder);
-hd_status hd_original_write(const char *folder, const hd_catalog *catalog, const hd_samples *samples);
+hd_status hd_original_write(const char *folder, const hd_catalog *catalog, const hd_samples *samples,
+        struct hd_store *store, hd_raw_format raw);
 
 #endif

@@ -20,6 +20,7 @@
 #include "host/common/progress.h"
 #include "host/common/stop.h"
 #include "host/data/catalog_rows.h"
+#include "host/data/fetch.h"
 #include "host/data/npy_array.h"
 
 #define IQ_END "_iq.npy"
@@ -254,11 +255,12 @@ done:
 }
 
 /* Adds the recording as row r of an (R,n) array, made when the first one tells n. */
-static hd_status add_row(float **pairs, int64_t *n, int R, int r, const hd_recording *recording)
+static hd_status add_row(
+        float **pairs, int64_t *n, int R, int r, const hd_recording *recording, hd_store *store, hd_raw_format raw)
 {
 	hd_iq iq = {0};
 	hd_status st;
-	HD_TRY(hd_iq_read(&iq, NULL, recording->iq, HD_RAW_AUTO));
+	HD_TRY(hd_fetch_iq(&iq, NULL, store, recording->iq, raw));
 	if (iq.rows != 1) {
 		st = hd_fail(HD_E_DATA, "%s: holds %lld rows; name one of them as FILE#ROW", recording->iq,
 		        (long long)iq.rows);
@@ -282,7 +284,8 @@ done:
 	return st;
 }
 
-static hd_status write_sample(const char *folder, const hd_catalog *catalog, const hd_samples *s, size_t index)
+static hd_status write_sample(const char *folder, const hd_catalog *catalog, const hd_samples *s, size_t index,
+        hd_store *store, hd_raw_format raw)
 {
 	hd_status st;
 	const hd_sample *sample = &s->samples[index];
@@ -294,7 +297,7 @@ static hd_status write_sample(const char *folder, const hd_catalog *catalog, con
 	HD_TRY(hd_sprintf(&label, "%s" LABEL_END, base));
 	for (int r = 0; r < s->R; r++)
 		if (sample->recording[r] >= 0)
-			HD_TRY(add_row(&pairs, &n, s->R, r, &catalog->recordings[sample->recording[r]]));
+			HD_TRY(add_row(&pairs, &n, s->R, r, &catalog->recordings[sample->recording[r]], store, raw));
 	const int64_t shape[2] = {s->R, n}, two = 2;
 	const double degrees[2] = {sample->latitude_deg, sample->longitude_deg};
 	HD_TRY(hd_npy_write(path, "<c8", shape, 2, pairs, (size_t)s->R * (size_t)n * 2 * sizeof *pairs));
@@ -345,7 +348,8 @@ static void remove_written(const char *folder, const hd_catalog *catalog, const 
 	}
 }
 
-hd_status hd_original_write(const char *folder, const hd_catalog *catalog, const hd_samples *s)
+hd_status hd_original_write(
+        const char *folder, const hd_catalog *catalog, const hd_samples *s, hd_store *store, hd_raw_format raw)
 {
 	hd_status st;
 	hd_progress *bar = NULL;
@@ -366,7 +370,7 @@ hd_status hd_original_write(const char *folder, const hd_catalog *catalog, const
 			st = hd_fail(HD_E_INTERRUPTED, "%s: interrupted, nothing is left of it", folder);
 			goto done;
 		}
-		HD_TRY(write_sample(folder, catalog, s, written++));
+		HD_TRY(write_sample(folder, catalog, s, written++, store, raw));
 		hd_progress_update(bar, (int64_t)written, NULL);
 	}
 done:

@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "heimdall/geo.h"
+#include "heimdall/iq.h"
 
 /* Why a recording is left out: name, text for the table. */
 #define HD_SKIPS(X)                                                                                                    \
@@ -99,11 +100,13 @@ hd_status hd_catalog_open(hd_catalog *out, const char *path, bool assume_approve
  * Writes a catalogue into a folder (made where missing; one that holds a catalogue is refused). FOLDER and SQLITE
  * name the recordings where they are (absolute paths); ORIGINAL copies them: one complex64 array (R,n) per sample
  * in the split it has, silent (zero) rows for missing receivers, NAME = session, or session@emission where they
- * differ. Skipped recordings stay in FOLDER and SQLITE and are left out of ORIGINAL.
+ * differ. Skipped recordings stay in FOLDER and SQLITE and are left out of ORIGINAL. samples, store (of recordings
+ * named by URL; NULL for paths alone) and raw (format of files of bare samples) are of ORIGINAL.
  */
 struct hd_samples;
-hd_status hd_catalog_write(
-        const char *folder, hd_catalog_format format, const hd_catalog *catalog, const struct hd_samples *samples);
+struct hd_store;
+hd_status hd_catalog_write(const char *folder, hd_catalog_format format, const hd_catalog *catalog,
+        const struct hd_samples *samples, struct hd_store *store, hd_raw_format raw);
 
 /* A folder to write a catalogue into: made where missing; HD_E_USAGE where it holds one. */
 hd_status hd_catalog_new_folder(const char *folder);

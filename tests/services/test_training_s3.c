@@ -49,7 +49,6 @@ static void end(void)
 	remove_data();
 }
 
-/* Each line is a request, conditional on the copy there is. */
 Test(training_s3, same_model_as_from_a_folder, .timeout = 240)
 {
 	begin();
@@ -72,6 +71,13 @@ Test(training_s3, same_model_as_from_a_folder, .timeout = 240)
 	                   "$(for r in 1 2 3 4 5 6 7; do echo s3://" BUCKET "/sessions/s000003/websdr_$r.npy; done)"),
 	        0, "%s", text);
 	cr_assert_str_eq(text, answer);
+	/* copied from there into the original's layout */
+	cr_assert_eq(
+	        heimdall("catalog export $D/far --format original --receivers all --sample_rate 48000 --out $D/copied "
+	                 "--object_cache $D/objects"),
+	        0, "%s", text);
+	cr_assert_eq(heimdall("train --data_dir $D/copied --checkpoint_dir $D/ck_copied" SMALL), 0, "%s", text);
+	expect_same_weights("ck", "ck_copied");
 	end();
 }
 
