@@ -390,7 +390,7 @@ POSTGRES_CHECK := tests/services/postgres_check.sh || { [ $$? = 77 ] && echo 'Po
 # Two things at a time: the emulated tests use one core most of the time, the others wait for servers.
 check: deps-check deps-services ## the long tests: emulated kernels, planted faults, real servers, other programs, the quick start
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(TEST_BIN) $(SERVICE_BIN) $(BUILD)/tests/onnx_models $(BUILD)/bench/oracle
-	OMP_WAIT_POLICY=passive $(MAKE) --no-print-directory --output-sync=line -j2 $(EMU_IN_CHECK) check-rest
+	OMP_WAIT_POLICY=passive $(MAKE) --no-print-directory -j2 $(EMU_IN_CHECK) check-rest
 
 .PHONY: check-rest
 check-rest:

@@ -39,8 +39,8 @@ positions.c|positions|s/HD_EARTH_RADIUS_M/6378137.0/
 positions.c|positions|s/"Where", passed, far, near/"Where", passed, near, near/
 positions.c|positions|s/beyond, op2(g, "Sub", half_turn, angle), angle/beyond, angle, angle/
 positions.c|positions|s/beyond, longer, op2(g, "Mul", p.side, t)/beyond, longer, op2(g, "Sub", hyp, p.out)/
-positions.c|positions|s/at_least(g, c, TINY)/c/
-positions.c|positions|s/"Max", a/"Min", a/
+positions.c|positions|s/not_zero(g, c)/c/
+positions.c|positions|s/hd_onnx_f32(g, TINY)/hd_onnx_f32(g, 1e-3f)/
 onnx_file.c|atto|s/EXTERNAL_ALIGN - s->written % EXTERNAL_ALIGN/s->written % EXTERNAL_ALIGN/
 TABLE
 }
