@@ -20,6 +20,11 @@ export OMP_NUM_THREADS=1 TSAN_OPTIONS=halt_on_error=1:atexit_sleep_ms=0
 # no trials of the tuner's on every shape of the tests; it has tests of its own
 export HEIMDALL_TUNING=off
 
+# on another core, where there is one
+tests/gpu/planted.sh >"$emu/planted.log" 2>&1 &
+planted=$!
+trap 'kill "$planted" 2>/dev/null || true' EXIT
+
 step "the emulation's own tests"
 tests/cuda_emu/tests/rewrite.sh "$emu/rewrite"
 for config in plain asan tsan; do
@@ -53,7 +58,8 @@ HD_EMU_DEVICES=3 HD_EMU_LAZY=1 "$emu/asan/collective" "$emu/asan/libheimdall_cud
 HD_EMU_WITHOUT=nccl "$emu/asan/collective" "$emu/asan/libheimdall_cuda.so"
 
 step "faults planted in the kernels"
-tests/gpu/planted.sh
+wait "$planted" || { cat "$emu/planted.log"; exit 1; }
+cat "$emu/planted.log"
 
 step "whole trainings"
 OMP_WAIT_POLICY=passive tests/gpu/training.sh "$emu/plain/libheimdall_cuda.so"
