@@ -21,9 +21,9 @@
 #include "host/common/memory.h"
 #include "host/export/network.h"
 #include "kernels/half.h"
+#include "tests/random_weights.h"
 
 enum { ROWS = 3, MELS = 64, FRAMES = 96, CHANNELS_MAX = 8, PLACES = 4096 };
-#define SEED 20240229u
 
 typedef struct model_case {
 	const char *name, *size;
@@ -56,41 +56,7 @@ static const double origins[][2] = {{52.1234567, 13.4049391}, {-33.87, 151.21}, 
         {40.7128, -122.4194155}};
 #define ORIGIN_COUNT (sizeof origins / sizeof *origins)
 
-/* ---- random numbers (xorshift64*, Vigna 2016) ---- */
-
-static uint64_t random_state = SEED;
-
-static double uniform(double lo, double hi)
-{
-	random_state ^= random_state >> 12;
-	random_state ^= random_state << 25;
-	random_state ^= random_state >> 27;
-	return lo + (hi - lo) * (double)(random_state * 0x2545F4914F6CDD1DULL >> 11) * 0x1p-53;
-}
-
 /* ---- a random model ---- */
-
-static bool ends_with(const char *text, const char *end)
-{
-	size_t n = strlen(text), m = strlen(end);
-	return n >= m && !strcmp(text + n - m, end);
-}
-
-/*
- * Weights that keep activations near 1, and norms, biases and layer scale that matter: with those of a new model, or
- * of one barely trained, half of the graph could be missing unnoticed.
- */
-static double random_value(const hd_parameter *p)
-{
-	int64_t fan_in = p->ndim > 1 ? p->size / p->shape[0] : 1;
-	if (p->ndim > 1)
-		return uniform(-1, 1) * sqrt(3.0 / (double)fan_in);
-	if (ends_with(p->name, "gamma"))
-		return uniform(0.1, 0.6) * (uniform(-1, 1) < 0 ? -1 : 1);
-	if (ends_with(p->name, "running_var") || (strstr(p->name, "norm") && ends_with(p->name, ".weight")))
-		return uniform(0.5, 1.5);
-	return uniform(-0.5, 0.5);
-}
 
 static hd_status randomize(hd_model *model)
 {
@@ -102,7 +68,7 @@ static hd_status randomize(hd_model *model)
 		free(values);
 		HD_TRY(hd_alloc(&values, (size_t)p[i].size, sizeof *values));
 		for (int64_t k = 0; k < p[i].size; k++)
-			values[k] = (float)random_value(&p[i]);
+			values[k] = (float)random_weight(&p[i]);
 		HD_TRY(hd_model_write(model, HD_FLAT_WEIGHTS, i, values));
 	}
 done:

@@ -7,6 +7,8 @@ set -u -o pipefail
 BUILD=${BUILD:-build}
 work=$(mktemp -d "${TMPDIR:-/tmp}/heimdall-planted.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+# shellcheck source=tests/count_planted.sh
+. tests/count_planted.sh
 
 # operation|file in kernels/cpu|sed expression
 faults() {
@@ -115,16 +117,7 @@ plant() {
 	! "$binary" --filter "ops/$1" >"$work/text" 2>&1
 }
 
-passed=0 failed=0
-while IFS='|' read -r op file expression; do
-	plant "$op" "$file" "$expression" </dev/null
-	case $? in
-	0) verdict=caught passed=$((passed + 1)) ;;
-	1) verdict=MISSED failed=$((failed + 1)) ;;
-	*) verdict=BROKEN failed=$((failed + 1)) ;;
-	esac
-	printf '%-7s %-20s %s\n' "$verdict" "$op" "$expression"
-done < <(faults)
+count_planted < <(faults)
 
 # every operation of the table has a fault
 while read -r op; do

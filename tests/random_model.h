@@ -4,47 +4,15 @@
 #define HD_TESTS_RANDOM_MODEL_H
 
 #include <criterion/criterion.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "heimdall/checkpoint.h"
+#include "tests/random_weights.h"
 
 enum { MELS = 32, FRAMES = 32, CHANNELS = 3 };
 
-/* ---- random numbers (xorshift64*, Vigna 2016) ---- */
-
-static uint64_t random_state = 20240229;
-
-static inline double uniform(double lo, double hi)
-{
-	random_state ^= random_state >> 12;
-	random_state ^= random_state << 25;
-	random_state ^= random_state >> 27;
-	return lo + (hi - lo) * (double)(random_state * 0x2545F4914F6CDD1DULL >> 11) * 0x1p-53;
-}
-
 /* ---- a model ---- */
-
-static inline bool ends_with(const char *words, const char *end)
-{
-	size_t n = strlen(words), m = strlen(end);
-	return n >= m && !strcmp(words + n - m, end);
-}
-
-/* Keeps activations near 1, with norms, biases and layer scale that matter. */
-static inline double random_weight(const hd_parameter *p)
-{
-	int64_t fan_in = p->ndim > 1 ? p->size / p->shape[0] : 1;
-	if (p->ndim > 1)
-		return uniform(-1, 1) * sqrt(3.0 / (double)fan_in);
-	if (ends_with(p->name, "gamma"))
-		return uniform(0.1, 0.6) * (uniform(-1, 1) < 0 ? -1 : 1);
-	if (ends_with(p->name, "running_var") || (strstr(p->name, "norm") && ends_with(p->name, ".weight")))
-		return uniform(0.5, 1.5);
-	return uniform(-0.5, 0.5);
-}
 
 static inline hd_data_card random_card(void)
 {

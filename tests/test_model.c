@@ -211,6 +211,21 @@ static void expect_same_answers(const fixture *a, const fixture *b)
 		        (double)mu[0][i], (double)mu[1][i]);
 }
 
+/* Every gradient of two models is the same to the bit. */
+static void expect_same_gradients(const fixture *x, const fixture *y)
+{
+	int count;
+	const hd_parameter *p = hd_model_parameters(x->model, &count);
+	for (int i = 0; i < count; i++) {
+		float *a = calloc((size_t)p[i].size, sizeof(float)), *b = calloc((size_t)p[i].size, sizeof(float));
+		cr_assert_eq(hd_model_read(x->model, HD_FLAT_GRADIENTS, i, a), HD_OK);
+		cr_assert_eq(hd_model_read(y->model, HD_FLAT_GRADIENTS, i, b), HD_OK);
+		cr_assert_arr_eq(a, b, (size_t)p[i].size * sizeof(float), "gradient of %s differs", p[i].name);
+		free(b);
+		free(a);
+	}
+}
+
 static hd_ops original;
 
 static hd_status tanh_fwd(void *y, const void *x, hd_gelu_form form, hd_dtype dt, int64_t n, hd_stream *stream)
@@ -230,7 +245,7 @@ static hd_status tanh_bwd(
 Test(model, takes_the_form_of_gelu_that_it_is_given)
 {
 	fixture asked = {0}, forced = {0};
-	int count, differ = 0;
+	int differ = 0;
 	hd_model_config config = small;
 	config.gelu = HD_GELU_TANH;
 	begin(&asked);
@@ -250,15 +265,7 @@ Test(model, takes_the_form_of_gelu_that_it_is_given)
 	for (int i = 0; i < 6; i++)
 		differ += erf_mu[i] != tanh_mu[i];
 	cr_assert(differ > 0, "both forms gave the same answers");
-	const hd_parameter *p = hd_model_parameters(asked.model, &count);
-	for (int i = 0; i < count; i++) {
-		float *a = calloc((size_t)p[i].size, sizeof(float)), *b = calloc((size_t)p[i].size, sizeof(float));
-		cr_assert_eq(hd_model_read(asked.model, HD_FLAT_GRADIENTS, i, a), HD_OK);
-		cr_assert_eq(hd_model_read(forced.model, HD_FLAT_GRADIENTS, i, b), HD_OK);
-		cr_assert_arr_eq(a, b, (size_t)p[i].size * sizeof(float), "gradient of %s differs", p[i].name);
-		free(b);
-		free(a);
-	}
+	expect_same_gradients(&asked, &forced);
 	stop(&forced);
 	stop(&asked);
 }
@@ -267,7 +274,6 @@ Test(model, takes_the_form_of_gelu_that_it_is_given)
 Test(model, patch_convolutions_are_patches_and_linear_layers)
 {
 	fixture whole = {0}, composed = {0};
-	int count;
 	begin(&whole);
 	begin(&composed);
 	cr_assert(whole.backend->ops.patch_conv_fwd != NULL,
@@ -279,15 +285,7 @@ Test(model, patch_convolutions_are_patches_and_linear_layers)
 	pass(&whole);
 	pass(&composed);
 	expect_same_answers(&whole, &composed);
-	const hd_parameter *p = hd_model_parameters(whole.model, &count);
-	for (int i = 0; i < count; i++) {
-		float *a = calloc((size_t)p[i].size, sizeof(float)), *b = calloc((size_t)p[i].size, sizeof(float));
-		cr_assert_eq(hd_model_read(whole.model, HD_FLAT_GRADIENTS, i, a), HD_OK);
-		cr_assert_eq(hd_model_read(composed.model, HD_FLAT_GRADIENTS, i, b), HD_OK);
-		cr_assert_arr_eq(a, b, (size_t)p[i].size * sizeof(float), "gradient of %s differs", p[i].name);
-		free(b);
-		free(a);
-	}
+	expect_same_gradients(&whole, &composed);
 	hd_model_config config = small;
 	config.inference = true;
 	remake(&whole, &config);

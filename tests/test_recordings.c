@@ -47,6 +47,23 @@ Test(recordings, three_layouts_train_the_same_model, .timeout = 240)
 	remove_data();
 }
 
+/* Named by URLs the same files give the same model, and one that is not there is named. */
+Test(recordings, files_named_by_urls, .timeout = 240)
+{
+	synth("--sessions 20 --samples 3968");
+	cr_assert_eq(shell("rm $D/data/sessions/s000002/websdr_3.npy && mkdir $D/urls && "
+	                   "sed \"s#,sessions/#,file://$(realpath $D/data)/sessions/#\" $D/data/manifest.csv > "
+	                   "$D/urls/manifest.csv && grep -q file:// $D/urls/manifest.csv"),
+	        0, "%s", text);
+	cr_assert_eq(
+	        heimdall("train --data_dir $D/data --checkpoint_dir $D/ck --sample_rate 48000" SMALL), 0, "%s", text);
+	cr_assert_eq(heimdall("train --data_dir $D/urls --checkpoint_dir $D/ck_urls --sample_rate 48000" SMALL), 0,
+	        "%s", text);
+	expect_text("s000002/websdr_3.npy: No such file");
+	expect_same_weights("ck", "ck_urls");
+	remove_data();
+}
+
 Test(recordings, receivers_used_and_what_that_keeps_are_named, .timeout = 120)
 {
 	synth("--sessions 30 --samples 3968");

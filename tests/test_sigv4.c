@@ -17,7 +17,7 @@
 static const hd_sigv4_keys example = {"AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"};
 static const hd_sigv4_keys suite = {"AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"};
 
-static char signature[HD_SHA256_HEX];
+static char signature[HD_SHA256_HEX_BYTES];
 
 /* The signature of a request is in `signature`; its Authorization is checked for the rest. */
 static void sign(const hd_sigv4_request *r, const hd_sigv4_keys *keys, const char *names)
@@ -38,7 +38,7 @@ static void sign(const hd_sigv4_request *r, const hd_sigv4_keys *keys, const cha
 static void expect(const char *method, const char *path, const hd_pair *query, const hd_pair *more, const char *payload,
         const char *names, const char *want)
 {
-	char hash[HD_SHA256_HEX], *text;
+	char hash[HD_SHA256_HEX_BYTES], *text;
 	size_t pairs = 0;
 	hd_pair headers[8] = {{"Host", "examplebucket.s3.amazonaws.com"}, {"x-amz-date", "20130524T000000Z"},
 	        {"x-amz-content-sha256", hash}};
@@ -51,7 +51,7 @@ static void expect(const char *method, const char *path, const hd_pair *query, c
 	        .service = "s3"};
 	hd_sigv4_timestamp(r.timestamp, 1369353600);
 	cr_assert_str_eq(r.timestamp, "20130524T000000Z");
-	cr_assert_eq(hd_sha256_hex(hash, payload, strlen(payload)), HD_OK);
+	cr_assert_eq(hd_sha256(hash, payload, strlen(payload)), HD_OK);
 	for (; query && query[pairs].name; pairs++)
 		;
 	for (; more && more->name; more++)
@@ -203,9 +203,9 @@ Test(sigv4, canonical_text)
 
 Test(sigv4, digests, .init = start, .fini = stop)
 {
-	char sha[HD_SHA256_HEX], md5[HD_MD5_BASE64];
+	char sha[HD_SHA256_HEX_BYTES], md5[HD_MD5_BASE64];
 	const char *name = file_in("digest");
-	cr_assert_eq(hd_sha256_hex(sha, "", 0), HD_OK);
+	cr_assert_eq(hd_sha256(sha, "", 0), HD_OK);
 	cr_assert_str_eq(sha, HD_SIGV4_EMPTY_SHA256);
 	cr_assert_eq(hd_md5_base64(md5, "Hello World!", 12), HD_OK);
 	cr_assert_str_eq(md5, "7Qdih1MuhjZehB6Sv8UNjA=="); /* openssl md5 -binary | base64 */

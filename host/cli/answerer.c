@@ -31,3 +31,12 @@ void hd_answerer_close(hd_answerer *answerer)
 	hd_checkpoint_close(&answerer->checkpoint);
 	*answerer = (hd_answerer){0};
 }
+
+hd_status hd_answerer_evaluate(hd_metrics *out, hd_prediction *predictions, hd_answerer *by, hd_backend *backend,
+        const hd_dataset *dataset, int64_t batch, const int32_t *samples, int64_t count, const char *label)
+{
+	if (by->runtime)
+		return hd_onnx_evaluate(out, predictions, &by->onnx, dataset, batch, samples, count, label, false);
+	return hd_evaluate_checkpoint(
+	        out, predictions, &by->checkpoint, backend, dataset, batch, samples, count, label);
+}

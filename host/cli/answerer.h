@@ -18,4 +18,8 @@ typedef struct hd_answerer {
 hd_status hd_answerer_open(hd_answerer *out, const hd_settings *settings);
 void hd_answerer_close(hd_answerer *answerer); /* NULL-safe */
 
+/* hd_evaluate of whichever it is; batch: samples of a run. An exported model has to be one of features. */
+hd_status hd_answerer_evaluate(hd_metrics *out, hd_prediction *predictions, hd_answerer *by, hd_backend *backend,
+        const hd_dataset *dataset, int64_t batch, const int32_t *samples, int64_t count, const char *label);
+
 #endif

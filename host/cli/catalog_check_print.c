@@ -8,6 +8,7 @@
 
 #include "host/cli/catalog_check.h"
 #include "host/cli/result.h"
+#include "host/common/json.h"
 
 #define MAX_LISTED 1000 /* recordings with findings; the rest is in the JSON */
 #define TEXT_COLUMNS 80
@@ -213,12 +214,6 @@ void hd_check_print_files(FILE *to, const hd_check *check)
 
 /* ---- JSON ---- */
 
-/* NaN has no JSON: null. */
-static json_t *real(double value)
-{
-	return isfinite(value) ? json_real(value) : json_null();
-}
-
 static void lower(char text[64], const char *name)
 {
 	int i = 0;
@@ -246,11 +241,11 @@ static void add_info(json_t *o, const hd_iq_info *f)
 	json_object_set_new(o, "format", json_string(f->format));
 	json_object_set_new(o, "rows", json_integer(f->rows));
 	json_object_set_new(o, "header_rate_hz", f->sample_rate_hz > 0 ? json_real(f->sample_rate_hz) : json_null());
-	json_object_set_new(o, "true_rate_hz", real(f->true_rate_hz));
-	json_object_set_new(o, "frequency_hz", real(f->frequency_hz));
-	json_object_set_new(o, "start_s", real(f->start_s));
-	json_object_set_new(o, "file_latitude_deg", real(f->latitude_deg));
-	json_object_set_new(o, "file_longitude_deg", real(f->longitude_deg));
+	json_object_set_new(o, "true_rate_hz", hd_json_number(f->true_rate_hz));
+	json_object_set_new(o, "frequency_hz", hd_json_number(f->frequency_hz));
+	json_object_set_new(o, "start_s", hd_json_number(f->start_s));
+	json_object_set_new(o, "file_latitude_deg", hd_json_number(f->latitude_deg));
+	json_object_set_new(o, "file_longitude_deg", hd_json_number(f->longitude_deg));
 	json_object_set_new(o, "stamps", json_integer(f->stamps));
 	json_object_set_new(o, "stale_stamps", json_integer(f->stale_stamps));
 	json_object_set_new(o, "gaps", json_integer(f->gaps));
@@ -263,21 +258,21 @@ static void add_health(json_t *o, const hd_health *h)
 	json_object_set_new(o, "dtype", json_string(dtype_name(h->dtype)));
 	json_object_set_new(o, "samples", json_integer(h->samples));
 	json_object_set_new(o, "rate_hz", h->rate_hz > 0 ? json_real(h->rate_hz) : json_null());
-	json_object_set_new(o, "duration_s", real(h->duration_s));
-	json_object_set_new(o, "level_dbfs", real(h->level_dbfs));
-	json_object_set_new(o, "peak", real(h->peak));
-	json_object_set_new(o, "clipped_share", real(h->clipped_share));
-	json_object_set_new(o, "silent_share", real(h->silent_share));
-	json_object_set_new(o, "dead_share", real(h->dead_share));
-	json_object_set_new(o, "dc_steady_share", real(h->dc_steady_share));
+	json_object_set_new(o, "duration_s", hd_json_number(h->duration_s));
+	json_object_set_new(o, "level_dbfs", hd_json_number(h->level_dbfs));
+	json_object_set_new(o, "peak", hd_json_number(h->peak));
+	json_object_set_new(o, "clipped_share", hd_json_number(h->clipped_share));
+	json_object_set_new(o, "silent_share", hd_json_number(h->silent_share));
+	json_object_set_new(o, "dead_share", hd_json_number(h->dead_share));
+	json_object_set_new(o, "dc_steady_share", hd_json_number(h->dc_steady_share));
 	json_object_set_new(o, "imbalance_sure", json_boolean(h->imbalance_sure));
 	json_object_set_new(o, "longest_silence_samples", json_integer(h->longest_silence));
-	json_object_set_new(o, "zero_share", real(h->zero_share));
+	json_object_set_new(o, "zero_share", hd_json_number(h->zero_share));
 	json_object_set_new(o, "longest_zeros_samples", json_integer(h->longest_zeros));
-	json_object_set_new(o, "dc_db", real(h->dc_db));
-	json_object_set_new(o, "gain_imbalance_db", real(h->gain_imbalance_db));
-	json_object_set_new(o, "phase_error_deg", real(h->phase_error_deg));
-	json_object_set_new(o, "jump_db", real(h->jump_db));
+	json_object_set_new(o, "dc_db", hd_json_number(h->dc_db));
+	json_object_set_new(o, "gain_imbalance_db", hd_json_number(h->gain_imbalance_db));
+	json_object_set_new(o, "phase_error_deg", hd_json_number(h->phase_error_deg));
+	json_object_set_new(o, "jump_db", hd_json_number(h->jump_db));
 	json_object_set_new(o, "jump_sample", json_integer(h->jump_sample));
 	json_object_set_new(o, "nonfinite", json_integer(h->nonfinite));
 	json_object_set_new(o, "constant", json_boolean(h->constant));
@@ -293,9 +288,9 @@ static json_t *row_json(const hd_checked *c)
 		json_object_set_new(o, "session", json_string(r->session));
 		json_object_set_new(o, "emission", json_string(r->emission));
 		json_object_set_new(o, "receiver", json_string(r->receiver));
-		json_object_set_new(o, "latitude", real(r->latitude_deg));
-		json_object_set_new(o, "longitude", real(r->longitude_deg));
-		json_object_set_new(o, "timestamp_s", real(r->timestamp_s));
+		json_object_set_new(o, "latitude", hd_json_number(r->latitude_deg));
+		json_object_set_new(o, "longitude", hd_json_number(r->longitude_deg));
+		json_object_set_new(o, "timestamp_s", hd_json_number(r->timestamp_s));
 	}
 	if (c->read) {
 		add_info(o, &c->info);
@@ -312,10 +307,10 @@ static json_t *receivers_json(const hd_check *check)
 		const hd_receiver_health *r = &check->receivers[i];
 		json_t *o = json_pack("{s:s, s:I, s:I, s:I}", "name", r->name, "recordings", (json_int_t)r->recordings,
 		        "read", (json_int_t)r->read, "sick", (json_int_t)r->sick);
-		json_object_set_new(o, "level_dbfs", real(r->level_dbfs));
-		json_object_set_new(o, "mad_db", real(r->mad_db));
-		json_object_set_new(o, "shift_db", real(r->shift_db));
-		json_object_set_new(o, "shift_s", real(r->shift_s));
+		json_object_set_new(o, "level_dbfs", hd_json_number(r->level_dbfs));
+		json_object_set_new(o, "mad_db", hd_json_number(r->mad_db));
+		json_object_set_new(o, "shift_db", hd_json_number(r->shift_db));
+		json_object_set_new(o, "shift_s", hd_json_number(r->shift_s));
 		json_array_append_new(list, o);
 	}
 	return list;

@@ -11,32 +11,6 @@
 #include "host/train/batch_size.h"
 #include "host/train/evaluate.h"
 
-static hd_status run_engine(hd_metrics *metrics, hd_prediction *predictions, const hd_checkpoint *checkpoint,
-        hd_backend *backend, const hd_dataset *dataset, int64_t batch, const int32_t *samples, int64_t count)
-{
-	hd_status st;
-	hd_model *model = NULL;
-	hd_batcher batcher = {0};
-	HD_TRY(hd_checkpoint_model(&model, checkpoint, backend, (int)batch, hd_dataset_has_label_sigma(dataset)));
-	HD_TRY(hd_batcher_open(&batcher, model, backend, dataset, NULL));
-	HD_TRY(hd_evaluate(metrics, predictions, &batcher, samples, count, "eval", false));
-done:
-	hd_batcher_close(&batcher);
-	hd_model_free(model);
-	return st;
-}
-
-static hd_status run_onnx(hd_metrics *metrics, hd_prediction *predictions, hd_onnx_model *model,
-        const hd_dataset *dataset, int64_t batch, const int32_t *samples, int64_t count)
-{
-	hd_answers answers;
-	hd_status st = hd_onnx_answers_open(&answers, model, dataset, batch);
-	if (st == HD_OK)
-		st = hd_evaluate_answers(metrics, predictions, &answers, samples, count, "eval", false);
-	hd_onnx_answers_close(&answers);
-	return st;
-}
-
 hd_status hd_cli_eval(const hd_settings *given, const char **files, int file_count)
 {
 	(void)files;
@@ -73,9 +47,8 @@ hd_status hd_cli_eval(const hd_settings *given, const char **files, int file_cou
 	}
 	HD_TRY(hd_batch_size_resolve(&settings, by.card, backend, count, true));
 	HD_TRY(hd_alloc(&predictions, (size_t)count, sizeof *predictions));
-	HD_TRY(by.runtime ? run_onnx(&metrics, predictions, &by.onnx, &dataset, settings.batch_size, samples, count)
-	                  : run_engine(&metrics, predictions, &by.checkpoint, backend, &dataset, settings.batch_size,
-	                            samples, count));
+	HD_TRY(hd_answerer_evaluate(
+	        &metrics, predictions, &by, backend, &dataset, settings.batch_size, samples, count, "eval"));
 	printf("%s on %s, split %s\n", given->checkpoint, dataset.catalog.path, given->split);
 	hd_metrics_print(stdout, &metrics);
 	if (given->predictions[0])

@@ -15,7 +15,7 @@ hd_status hd_cli_export(const hd_settings *given, const char **files, int count)
 	hd_export_result result = {0};
 	if (!given->checkpoint[0])
 		return hd_fail(HD_E_USAGE, "--checkpoint: name the checkpoint to export");
-	HD_TRY(hd_export(&result, given, given->out[0] ? given->out : NULL, NULL));
+	HD_TRY(hd_export(&result, given, given->checkpoint, given->out[0] ? given->out : NULL, NULL, NULL));
 	printf("onnx_path        %s\n", result.onnx_path);
 	HD_TRY(hd_write_result(given->json, json_incref(result.report)));
 done:

@@ -210,33 +210,6 @@ done:
 
 /* ---- features to an answer ---- */
 
-static hd_status answer_engine(
-        hd_prediction *p, const hd_checkpoint *checkpoint, hd_backend *backend, const hd_dataset *dataset)
-{
-	hd_status st;
-	hd_model *model = NULL;
-	hd_batcher batcher = {0};
-	hd_metrics metrics;
-	HD_TRY(hd_checkpoint_model(&model, checkpoint, backend, 1, false));
-	HD_TRY(hd_batcher_open(&batcher, model, backend, dataset, NULL));
-	HD_TRY(hd_evaluate(&metrics, p, &batcher, &(const int32_t){0}, 1, NULL, false));
-done:
-	hd_batcher_close(&batcher);
-	hd_model_free(model);
-	return st;
-}
-
-static hd_status answer_onnx(hd_prediction *p, hd_onnx_model *model, const hd_dataset *dataset)
-{
-	hd_answers answers;
-	hd_metrics metrics;
-	hd_status st = hd_onnx_answers_open(&answers, model, dataset, 1);
-	if (st == HD_OK)
-		st = hd_evaluate_answers(&metrics, p, &answers, &(const int32_t){0}, 1, NULL, false);
-	hd_onnx_answers_close(&answers);
-	return st;
-}
-
 static hd_status tell(const hd_settings *given, const hd_prediction *p, const hd_feature_config *c)
 {
 	long long windows = (long long)hd_features_windows(c);
@@ -253,10 +226,11 @@ static hd_status answer_features(hd_prediction *p, hd_answerer *by, const hd_set
 {
 	hd_status st;
 	hd_backend *backend = NULL;
+	hd_metrics metrics;
 	HD_TRY(hd_backend_open(&backend, given->accelerator, (int)given->threads));
 	HD_TRY(make_sample(dataset));
 	HD_TRY(fill_channels(dataset, backend, iqs, files, count));
-	st = by->runtime ? answer_onnx(p, &by->onnx, dataset) : answer_engine(p, &by->checkpoint, backend, dataset);
+	st = hd_answerer_evaluate(&metrics, p, by, backend, dataset, 1, &(const int32_t){0}, 1, NULL);
 done:
 	hd_feature_cache_close(&dataset->cache);
 	hd_samples_free(&dataset->samples);

@@ -7,6 +7,7 @@
 
 #include "host/cli/cli.h"
 #include "host/cli/result.h"
+#include "host/common/json.h"
 #include "host/common/memory.h"
 #include "host/train/lr_find.h"
 #include "heimdall/export.h"
@@ -23,22 +24,7 @@ static hd_status find_rate(const hd_settings *given, hd_settings *settings)
 	else
 		printf("suggestion  --learning_rate %.3g\n", find.suggestion);
 	return hd_write_result(given->json,
-	        json_pack("{s:o, s:i}", "suggestion", isnan(find.suggestion) ? json_null() : json_real(find.suggestion),
-	                "steps", find.steps));
-}
-
-/* The model of a checkpoint, beside it; path NULL: its folder's model.onnx. */
-static hd_status export_checkpoint(
-        hd_export_result *out, const hd_settings *given, const char *checkpoint, const hd_metrics *metrics)
-{
-	hd_status st;
-	hd_settings settings = {0};
-	HD_TRY(hd_settings_copy(&settings, given));
-	HD_TRY(hd_settings_set(&settings, "checkpoint", checkpoint, "export"));
-	HD_TRY(hd_export(out, &settings, NULL, metrics));
-done:
-	hd_settings_free(&settings);
-	return st;
+	        json_pack("{s:o, s:i}", "suggestion", hd_json_number(find.suggestion), "steps", find.steps));
 }
 
 /* The four results, on stdout and as JSON. metrics: of the validation split, NULL where there are none. */
@@ -66,7 +52,7 @@ static hd_status export_only(const hd_settings *given)
 	char *checkpoint = NULL;
 	HD_TRY(given->checkpoint[0] ? hd_strdup(&checkpoint, given->checkpoint)
 	                            : hd_sprintf(&checkpoint, "%s/best.safetensors", given->checkpoint_dir));
-	HD_TRY(export_checkpoint(&model, given, checkpoint, NULL));
+	HD_TRY(hd_export(&model, given, checkpoint, NULL, NULL, NULL));
 	HD_TRY(put_results(given, checkpoint, &model, NULL, "none: nothing was trained"));
 done:
 	hd_export_result_free(&model);
@@ -101,7 +87,7 @@ hd_status hd_cli_train(const hd_settings *given, const char **files, int count)
 	const hd_metrics *metrics = result.has_metrics ? &result.metrics : NULL;
 	/* the export's settings are this call's, also when a resumed run took its own from the checkpoint */
 	if (given->export && result.checkpoint_path)
-		exported = export_checkpoint(&model, given, result.checkpoint_path, metrics);
+		exported = hd_export(&model, given, result.checkpoint_path, NULL, metrics, &result.dataset);
 	/* a model that could not be written leaves the checkpoint, which is named all the same */
 	HD_TRY(put_results(given, result.checkpoint_path, &model, metrics, "no validation split"));
 	st = exported;

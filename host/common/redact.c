@@ -6,18 +6,12 @@
 #include <strings.h>
 
 #include "host/common/memory.h"
+#include "host/common/text.h"
 
 bool hd_is_database_url(const char *text)
 {
 	return !strncmp(text, "postgresql://", strlen("postgresql://")) ||
 	       !strncmp(text, "postgres://", strlen("postgres://"));
-}
-
-/* What follows scheme://, NULL where there is no scheme. */
-static const char *behind_scheme(const char *text)
-{
-	size_t letters = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789+.-");
-	return letters && !strncmp(text + letters, "://", 3) ? text + letters + 3 : NULL;
 }
 
 /*
@@ -66,7 +60,7 @@ static void copy_parameters(char *to, const char *from)
 
 hd_status hd_redact(char **out, const char *text)
 {
-	const char *at = behind_scheme(text);
+	const char *at = hd_behind_scheme(text);
 	hd_status st = hd_strdup(out, text);
 	if (st != HD_OK || !at)
 		return st;
@@ -96,7 +90,7 @@ bool hd_has_password(const char *text)
 
 bool hd_password_is_unescaped(const char *text)
 {
-	const char *at = behind_scheme(text), *end = at ? end_of_user(at, hd_is_database_url(text)) : NULL;
+	const char *at = hd_behind_scheme(text), *end = at ? end_of_user(at, hd_is_database_url(text)) : NULL;
 	const char *colon = end ? memchr(at, ':', (size_t)(end - at)) : NULL;
 	return colon && strcspn(colon + 1, "/?#@[] ") < (size_t)(end - colon - 1);
 }

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,41 +11,37 @@
 #include "host/common/memory.h"
 
 #define READ_BYTES ((size_t)1 << 20)
+#define SHA256_BYTES (HD_SHA256_HEX_BYTES / 2)
 
 static hd_status refused(void)
 {
 	return hd_fail(HD_E_FAILED, "OpenSSL gives no SHA-256 here");
 }
 
-static hd_status finish(char hex[HD_SHA256_HEX_BYTES], EVP_MD_CTX *context)
+void hd_hex(char *out, const unsigned char *bytes, size_t count)
 {
 	static const char digits[] = "0123456789abcdef";
-	unsigned char digest[EVP_MAX_MD_SIZE];
-	unsigned int bytes = 0;
-	if (EVP_DigestFinal_ex(context, digest, &bytes) != 1 || 2 * bytes + 1 != HD_SHA256_HEX_BYTES)
-		return refused();
-	for (unsigned int i = 0; i < bytes; i++) {
-		hex[2 * i] = digits[digest[i] >> 4];
-		hex[2 * i + 1] = digits[digest[i] & 15];
+	for (size_t i = 0; i < count; i++) {
+		out[2 * i] = digits[bytes[i] >> 4];
+		out[2 * i + 1] = digits[bytes[i] & 15];
 	}
-	hex[2 * bytes] = 0;
-	return HD_OK;
+	out[2 * count] = 0;
 }
 
 hd_status hd_sha256(char hex[HD_SHA256_HEX_BYTES], const void *data, size_t bytes)
 {
-	EVP_MD_CTX *context = EVP_MD_CTX_new();
-	bool ok = context && EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1 &&
-	          EVP_DigestUpdate(context, data, bytes) == 1;
-	hd_status st = ok ? finish(hex, context) : refused();
-	EVP_MD_CTX_free(context);
-	return st;
+	unsigned char digest[SHA256_BYTES];
+	if (EVP_Digest(data, bytes, digest, NULL, EVP_sha256(), NULL) != 1)
+		return refused();
+	hd_hex(hex, digest, sizeof digest);
+	return HD_OK;
 }
 
 hd_status hd_sha256_file(char hex[HD_SHA256_HEX_BYTES], const char *path)
 {
 	hd_status st;
 	char *buffer = NULL;
+	unsigned char digest[SHA256_BYTES];
 	ssize_t got;
 	EVP_MD_CTX *context = EVP_MD_CTX_new();
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -63,7 +58,9 @@ hd_status hd_sha256_file(char hex[HD_SHA256_HEX_BYTES], const char *path)
 			st = refused();
 	}
 	if (st == HD_OK)
-		st = finish(hex, context);
+		st = EVP_DigestFinal_ex(context, digest, NULL) == 1 ? HD_OK : refused();
+	if (st == HD_OK)
+		hd_hex(hex, digest, sizeof digest);
 done:
 	if (fd >= 0)
 		close(fd);

@@ -9,7 +9,9 @@
 
 #define HD_SHA256_HEX_BYTES 65
 
-/* Lower-case hex digits, ended by 0. */
+/* out (2*count+1): lower-case hex digits, ended by 0. */
+void hd_hex(char *out, const unsigned char *bytes, size_t count);
+
 hd_status hd_sha256(char hex[HD_SHA256_HEX_BYTES], const void *data, size_t bytes);
 hd_status hd_sha256_file(char hex[HD_SHA256_HEX_BYTES], const char *path);
 

@@ -13,6 +13,7 @@
 
 #include "host/common/file.h"
 #include "host/common/memory.h"
+#include "host/common/text.h"
 #include "host/data/catalog_rows.h"
 
 #define HZ_OF_MHZ_EXPONENT 6
@@ -323,16 +324,10 @@ hd_status hd_extra_names(json_t **out, const hd_catalog *catalog)
 	return failed ? hd_fail(HD_E_MEMORY, "out of host memory for the catalogue's columns") : HD_OK;
 }
 
-static bool has_scheme(const char *path)
-{
-	size_t letters = strspn(path, "abcdefghijklmnopqrstuvwxyz0123456789+.-");
-	return letters && !strncmp(path + letters, "://", 3);
-}
-
 /* Whether a path says by itself where it is; an empty one names nothing. */
 static bool stands_alone(const char *iq)
 {
-	return !iq[0] || iq[0] == '/' || has_scheme(iq);
+	return !iq[0] || iq[0] == '/' || hd_behind_scheme(iq);
 }
 
 hd_status hd_iq_absolute(char **out, const char *iq)

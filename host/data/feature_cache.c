@@ -59,11 +59,11 @@ static bool recording_key(uint64_t *key, const hd_recording *r, const char *fold
 	return true;
 }
 
-/* An object's key has its ETag: a request, which nobody makes twice. */
+/* Of a URL the version is asked for; an object's is its ETag. */
 static hd_status name_job(job *j, hd_recording *r, const char *folder, hd_store *store)
 {
 	char *version;
-	if (!store || r->version || !hd_store_is_url(r->iq) || !strncmp(r->iq, "file:", 5)) {
+	if (!store || r->version || !hd_store_is_url(r->iq)) {
 		if (!recording_key(&j->key, r, folder))
 			hd_recording_skip(r, HD_SKIP_MISSING_FILE, "%s: %s", r->iq, strerror(errno));
 		return HD_OK;

@@ -73,18 +73,24 @@ static hd_status make_window(hd_features *f)
 	return st;
 }
 
-/* The first K rows of the orthonormal DCT-II over M values. */
+void hd_features_dct(float *out, const hd_feature_config *c)
+{
+	int K = c->n_mfcc, M = c->n_mels;
+	for (int i = 0; i < K * M; i++) {
+		int k = i / M, m = i % M;
+		out[i] = (float)(sqrt((k ? 2.0 : 1.0) / M) * cos(M_PI * k * (m + 0.5) / M));
+	}
+}
+
 static hd_status make_dct(hd_features *f)
 {
 	float *dct;
-	int K = f->config.n_mfcc, M = f->config.n_mels;
-	hd_status st = hd_alloc(&dct, (size_t)K * (size_t)M, sizeof *dct);
-	for (int i = 0; st == HD_OK && i < K * M; i++) {
-		int k = i / M, m = i % M;
-		dct[i] = (float)(sqrt((k ? 2.0 : 1.0) / M) * cos(M_PI * k * (m + 0.5) / M));
+	size_t count = (size_t)f->config.n_mfcc * (size_t)f->config.n_mels;
+	hd_status st = hd_alloc(&dct, count, sizeof *dct);
+	if (st == HD_OK) {
+		hd_features_dct(dct, &f->config);
+		st = upload_new(f->backend, &f->dct, dct, count * sizeof *dct);
 	}
-	if (st == HD_OK)
-		st = upload_new(f->backend, &f->dct, dct, (size_t)K * (size_t)M * sizeof *dct);
 	free(dct);
 	return st;
 }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "host/data/fetch.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #include "host/common/memory.h"
 #include "host/common/stop.h"
@@ -59,7 +61,7 @@ hd_status hd_fetch_iq(hd_iq *out, hd_iq_info *info, hd_store *store, const char 
 		return hd_iq_read(out, info, location, raw);
 	HD_TRY(split_url(&object, &row, location));
 	dot = strrchr(object, '.');
-	if (dot && !strncasecmp(dot, ".sigmf-", 7) && !strncmp(object, "s3:", 3)) {
+	if (dot && !strncasecmp(dot, ".sigmf-", 7) && hd_s3_is_url(object)) {
 		st = hd_fail(
 		        HD_E_UNSUPPORTED, "%s: SigMF is two files; copy them into a folder and name that", location);
 		goto done;
@@ -77,22 +79,45 @@ done:
 	return st;
 }
 
-hd_status hd_fetch_version(char **out, hd_store *store, const char *location)
+static hd_status file_version(char **out, hd_store *store, const char *url)
+{
+	struct stat info;
+	hd_store_file file;
+	hd_status st = hd_store_fetch(store, &file, url);
+	if (st != HD_OK)
+		return st;
+	if (stat(file.path, &info) == 0)
+		st = hd_sprintf(out, "%lld %lld.%09ld", (long long)info.st_size, (long long)info.st_mtim.tv_sec,
+		        info.st_mtim.tv_nsec);
+	else
+		st = hd_fail(errno == ENOENT ? HD_E_DATA : HD_E_IO, "%s: %s", url, strerror(errno));
+	hd_store_release(&file);
+	return st;
+}
+
+static hd_status object_version(char **out, hd_store *store, const char *url)
 {
 	hd_status st;
-	char *object = NULL;
-	const char *row;
 	hd_s3 *s3;
-	hd_s3_url url = {0};
+	hd_s3_url parsed = {0};
 	hd_s3_object found;
-	*out = NULL;
-	HD_TRY(split_url(&object, &row, location));
-	HD_TRY(hd_s3_url_parse(&url, object));
+	HD_TRY(hd_s3_url_parse(&parsed, url));
 	HD_TRY(hd_store_s3(&s3, store));
-	HD_TRY(hd_s3_head(s3, &found, url.bucket, url.key));
+	HD_TRY(hd_s3_head(s3, &found, parsed.bucket, parsed.key));
 	HD_TRY(hd_sprintf(out, "%s", found.etag));
 done:
-	hd_s3_url_free(&url);
-	free(object);
+	hd_s3_url_free(&parsed);
+	return st;
+}
+
+hd_status hd_fetch_version(char **out, hd_store *store, const char *location)
+{
+	char *url;
+	const char *row;
+	*out = NULL;
+	hd_status st = split_url(&url, &row, location);
+	if (st == HD_OK)
+		st = hd_s3_is_url(url) ? object_version(out, store, url) : file_version(out, store, url);
+	free(url);
 	return st;
 }

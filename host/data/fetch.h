@@ -17,7 +17,10 @@ hd_status hd_fetch_open(hd_store **out, const hd_settings *settings);
 /* hd_iq_read of any location. Of a URL a trailing "#7" is a row, never part of the key. store NULL: paths alone. */
 hd_status hd_fetch_iq(hd_iq *out, hd_iq_info *info, hd_store *store, const char *location, hd_raw_format raw);
 
-/* The version (ETag) of what a URL names, new text, without reading it. HD_E_DATA where it is not there. */
+/*
+ * The version of what a URL names, new text, without reading it: an object's ETag, a file's size and time. HD_E_DATA
+ * where it is not there.
+ */
 hd_status hd_fetch_version(char **out, hd_store *store, const char *location);
 
 #endif

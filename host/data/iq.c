@@ -14,6 +14,7 @@
 
 #include "host/common/file.h"
 #include "host/common/memory.h"
+#include "host/common/text.h"
 #include "host/data/iq_formats.h"
 
 #define PATH_BYTES 4096
@@ -214,12 +215,6 @@ static hd_status copy_samples(hd_iq *out, const hd_layout *l, int64_t first_row)
 
 /* ---- formats ---- */
 
-static bool ends_with(const char *text, const char *ending)
-{
-	size_t n = strlen(text), m = strlen(ending);
-	return n >= m && !strcasecmp(text + n - m, ending);
-}
-
 static bool starts_with(const hd_source *s, const char *magic)
 {
 	size_t n = strlen(magic);
@@ -242,7 +237,7 @@ static bool is_sigmf(const hd_source *s)
 
 static bool is_archive(const hd_source *s, const char *path)
 {
-	return ends_with(path, ".sigmf") ||
+	return hd_ends_with(path, ".sigmf") ||
 	       (s->bytes > TAR_MAGIC_AT + 5 && !memcmp(s->data + TAR_MAGIC_AT, "ustar", 5));
 }
 
@@ -282,9 +277,9 @@ static hd_status describe(hd_layout *l, hd_iq_info *info, sources *s, const char
 	if (is_archive(file, path))
 		return hd_fail(HD_E_DATA, "is a SigMF archive; unpack it with tar -xf and name the .sigmf-meta in it");
 	/* --iq_format may be given for a whole catalogue: it is no reason to take a damaged file for samples */
-	if (ends_with(path, ".npy") || ends_with(path, ".wav"))
+	if (hd_ends_with(path, ".npy") || hd_ends_with(path, ".wav"))
 		return hd_fail(HD_E_DATA, "is no %s file (%zu bytes, magic missing); " KNOWN,
-		        ends_with(path, ".npy") ? ".npy" : "WAV", file->bytes);
+		        hd_ends_with(path, ".npy") ? ".npy" : "WAV", file->bytes);
 	if (raw == HD_RAW_AUTO)
 		raw = hd_raw_of_name(path);
 	if (raw == HD_RAW_AUTO)

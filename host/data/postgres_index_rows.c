@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "host/common/memory.h"
+#include "host/common/text.h"
 #include "host/data/postgres_index.h"
 
 static hd_pg_fault judge(const char *text, double value, double limit)
@@ -40,9 +41,9 @@ static void count_fault(hd_pg_index *index, const position *p)
 static int bind_location(hd_pg_index *index, int to, const char *text)
 {
 	const char *bucket = index->plan->source.iq_bucket;
-	size_t length = strlen(bucket), letters = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789+.-");
+	size_t length = strlen(bucket);
 	char *url;
-	if (text[0] == '/' || (letters && !strncmp(text + letters, "://", 3)) || !length)
+	if (text[0] == '/' || hd_behind_scheme(text) || !length)
 		return sqlite3_bind_text(index->insert, to, text, -1, SQLITE_STATIC);
 	if (!strncmp(text, bucket, length) && text[length] == '/')
 		text += length + 1;

@@ -480,6 +480,15 @@ done:
 	return st;
 }
 
+void hd_samples_thin(hd_samples *s, size_t most)
+{
+	if (s->count <= most)
+		return;
+	for (size_t i = 0; i < most; i++)
+		s->samples[i] = s->samples[i * s->count / most];
+	s->count = most;
+}
+
 void hd_samples_free(hd_samples *samples)
 {
 	if (!samples)

@@ -2,10 +2,9 @@
 /* Export from end to end: write the model, validate it, quantise it, report. */
 #include "heimdall/export.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "heimdall/dataset.h"
 #include "host/common/memory.h"
@@ -34,32 +33,32 @@ typedef struct job {
 	char sha256[HD_SHA256_HEX_BYTES];
 	hd_onnx_form form;
 	hd_backend *backend;
-	hd_dataset dataset;
-	bool has_data;       /* the recordings that it was trained on, or others that were named, are at hand */
-	hd_runtime *runtime; /* NULL where there is none */
+	hd_dataset opened;         /* here */
+	const hd_dataset *dataset; /* the caller's, or that; NULL where no recordings are at hand */
+	hd_runtime *runtime;       /* NULL where there is none */
 } job;
 
 /* ---- what the steps need ---- */
 
-/* The data set, where it can be opened; a named one must. */
-static hd_status open_data(job *j)
+/*
+ * The data set, where it can be opened; a named one must. Validation alone looks at a few samples, and makes features
+ * of those alone.
+ */
+static hd_status open_data(job *j, bool all)
 {
 	hd_status st;
 	char *differences = NULL;
-	bool named = j->settings->given[HD_SET_data_dir];
 	HD_TRY(hd_settings_copy(&j->data_settings, j->settings));
 	HD_TRY(hd_settings_inherit(&j->data_settings, &j->checkpoint.settings, &differences));
-	if (!named && access(j->data_settings.data_dir, F_OK) != 0) {
-		hd_message("%s, where it was trained, is not there: --data_dir names recordings to check with",
-		        j->data_settings.data_dir);
-		goto done;
-	}
-	st = hd_dataset_open(&j->dataset, &j->data_settings, &j->checkpoint.card);
+	st = hd_dataset_open(&j->opened, &j->data_settings, &j->checkpoint.card);
+	if (st == HD_OK && !all)
+		hd_samples_thin(&j->opened.samples, HD_VALIDATE_ROWS);
 	if (st == HD_OK)
-		st = hd_dataset_load(&j->dataset, &j->data_settings, j->backend);
-	j->has_data = st == HD_OK;
-	if (st != HD_OK && !named) {
-		hd_warn("no recordings to check with: %s", hd_error_text());
+		st = hd_dataset_load(&j->opened, &j->data_settings, j->backend);
+	if (st == HD_OK)
+		j->dataset = &j->opened;
+	if (st != HD_OK && !j->settings->given[HD_SET_data_dir]) {
+		hd_warn("no recordings to check with: %s; --data_dir names some", hd_error_text());
 		st = HD_OK;
 	}
 done:
@@ -82,7 +81,7 @@ static hd_status open_runtime(job *j)
 static void close_job(job *j)
 {
 	hd_runtime_close(j->runtime);
-	hd_dataset_close(&j->dataset);
+	hd_dataset_close(&j->opened);
 	hd_backend_close(j->backend);
 	hd_settings_free(&j->data_settings);
 	hd_checkpoint_close(&j->checkpoint);
@@ -98,25 +97,17 @@ static hd_status model_path(char **out, const char *path, const char *checkpoint
 
 /* ---- the steps ---- */
 
-static size_t bytes_of(const char *path)
-{
-	struct stat info;
-	return stat(path, &info) == 0 ? (size_t)info.st_size : 0;
-}
-
 static hd_status write_model(hd_export_result *out, job *j, const hd_metrics *metrics)
 {
-	char data[4096];
 	double started = hd_now_s();
 	hd_status st = hd_onnx_model_write(out->onnx_path, &j->checkpoint, &j->form, metrics, j->sha256);
-	if (st != HD_OK)
-		return st;
 	out->write_s = hd_now_s() - started;
-	snprintf(data, sizeof data, "%s.data", out->onnx_path);
-	out->bytes = bytes_of(out->onnx_path) + (j->form.external != HD_ONNX_EXTERNAL_NEVER ? bytes_of(data) : 0);
-	hd_message("%s: opset %d, %.1f MB in %.1f s", out->onnx_path, j->form.opset, (double)out->bytes / 1e6,
-	        out->write_s);
-	return HD_OK;
+	if (st == HD_OK)
+		st = hd_onnx_bytes(&out->bytes, out->onnx_path);
+	if (st == HD_OK)
+		hd_message("%s: opset %d, %.1f MB in %.1f s", out->onnx_path, j->form.opset, (double)out->bytes / 1e6,
+		        out->write_s);
+	return st;
 }
 
 /* A model that does not agree, or that ONNX Runtime cannot run, must not be taken for one that does. */
@@ -133,8 +124,8 @@ static hd_status reject(const hd_export_result *out, hd_status st)
 static hd_status validate(hd_export_result *out, job *j)
 {
 	hd_validation v;
-	hd_status st = hd_validate(&v, j->runtime, out->onnx_path, &j->checkpoint, j->backend,
-	        j->has_data ? &j->dataset : NULL, (int)j->settings->threads);
+	hd_status st = hd_validate(
+	        &v, j->runtime, out->onnx_path, &j->checkpoint, j->backend, j->dataset, (int)j->settings->threads);
 	if (st == HD_E_DATA)
 		return reject(out, st);
 	if (st != HD_OK)
@@ -156,7 +147,7 @@ static hd_status quantize(hd_export_result *out, job *j)
 	        .path = out->onnx_path,
 	        .sha256 = j->sha256,
 	        .runtime = j->runtime,
-	        .dataset = j->has_data ? &j->dataset : NULL,
+	        .dataset = j->dataset,
 	        .calibration_samples = j->settings->calibration_samples,
 	        .batch = BATCH,
 	        .threads = (int)j->settings->threads};
@@ -172,26 +163,27 @@ done:
 	return st;
 }
 
-static hd_status describe(hd_export_result *out, const job *j)
+static hd_status describe(hd_export_result *out, const job *j, const char *checkpoint)
 {
-	out->report = json_pack("{s:s, s:s, s:i, s:I, s:f, s:s, s:n}", "checkpoint_path", j->settings->checkpoint,
-	        "onnx_path", out->onnx_path, "opset", j->form.opset, "bytes", (json_int_t)out->bytes, "write_s",
-	        out->write_s, "sha256", j->sha256, "validation");
+	out->report = json_pack("{s:s, s:s, s:i, s:I, s:f, s:s, s:n}", "checkpoint_path", checkpoint, "onnx_path",
+	        out->onnx_path, "opset", j->form.opset, "bytes", (json_int_t)out->bytes, "write_s", out->write_s,
+	        "sha256", j->sha256, "validation");
 	return out->report ? HD_OK : hd_fail(HD_E_MEMORY, "out of host memory for the export's report");
 }
 
-hd_status hd_export(hd_export_result *out, const hd_settings *settings, const char *path, const hd_metrics *metrics)
+hd_status hd_export(hd_export_result *out, const hd_settings *settings, const char *checkpoint, const char *path,
+        const hd_metrics *metrics, const hd_dataset *dataset)
 {
 	hd_status st;
-	job j = {.settings = settings};
+	job j = {.settings = settings, .dataset = dataset};
 	bool quantized = strcmp(settings->quantize, "none") != 0;
 	*out = (hd_export_result){0};
 	HD_TRY(hd_onnx_form_from(&j.form, settings));
-	HD_TRY(hd_checkpoint_open(&j.checkpoint, settings->checkpoint));
-	HD_TRY(hd_sha256_file(j.sha256, settings->checkpoint));
-	HD_TRY(model_path(&out->onnx_path, path, settings->checkpoint));
+	HD_TRY(hd_checkpoint_open(&j.checkpoint, checkpoint));
+	HD_TRY(hd_sha256_file(j.sha256, checkpoint));
+	HD_TRY(model_path(&out->onnx_path, path, checkpoint));
 	HD_TRY(write_model(out, &j, metrics));
-	HD_TRY(describe(out, &j));
+	HD_TRY(describe(out, &j, checkpoint));
 	if (settings->validate || quantized)
 		HD_TRY(open_runtime(&j));
 	if (!j.runtime && quantized)
@@ -200,7 +192,8 @@ hd_status hd_export(hd_export_result *out, const hd_settings *settings, const ch
 	if (!j.runtime)
 		goto done;
 	HD_TRY(hd_backend_open(&j.backend, settings->accelerator, (int)settings->threads));
-	HD_TRY(open_data(&j));
+	if (!dataset)
+		HD_TRY(open_data(&j, quantized));
 	if (settings->validate)
 		HD_TRY(validate(out, &j));
 	if (quantized)

@@ -129,11 +129,7 @@ static hd_onnx_value cepstrum(hd_onnx *g, hd_onnx_value levels, const hd_feature
 	float *dct = hd_onnx_keep(g, (size_t)(H * M) * sizeof *dct);
 	if (!dct)
 		return "";
-	for (int64_t i = 0; i < H * M; i++) {
-		int64_t k = i / M, m = i % M;
-		double scale = sqrt((k ? 2.0 : 1.0) / (double)M);
-		dct[i] = k < c->n_mfcc ? (float)(scale * cos(M_PI * (double)k * ((double)m + 0.5) / (double)M)) : 0;
-	}
+	hd_features_dct(dct, c); /* rows behind stay 0 */
 	const hd_onnx_tensor tensor = {.type = HD_ONNX_F32, .ndim = 2, .shape = {H, M}, .data = dct};
 	return hd_node2(g, "MatMul", hd_onnx_weight(g, "front_end.dct", &tensor), levels);
 }

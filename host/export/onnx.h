@@ -120,4 +120,10 @@ typedef enum hd_onnx_external {
  */
 hd_status hd_onnx_write(hd_onnx *graph, const char *path, hd_onnx_external external);
 
+/* Bytes of a model on the disk, with those of the weights beside it. HD_E_IO where there is none. */
+hd_status hd_onnx_bytes(size_t *out, const char *path);
+
+/* Removes a model and the weights beside it, where they are. */
+void hd_onnx_remove(const char *path);
+
 #endif

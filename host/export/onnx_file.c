@@ -255,3 +255,28 @@ done:
 	sink_close(&model);
 	return st;
 }
+
+hd_status hd_onnx_bytes(size_t *out, const char *path)
+{
+	struct stat info;
+	char *data = NULL;
+	hd_status st = hd_sprintf(&data, "%s.data", path);
+	if (st == HD_OK && stat(path, &info))
+		st = hd_fail(HD_E_IO, "%s: cannot be read", path);
+	if (st == HD_OK) {
+		*out = (size_t)info.st_size;
+		if (!stat(data, &info))
+			*out += (size_t)info.st_size;
+	}
+	free(data);
+	return st;
+}
+
+void hd_onnx_remove(const char *path)
+{
+	char *data = NULL;
+	unlink(path);
+	if (hd_sprintf(&data, "%s.data", path) == HD_OK)
+		unlink(data);
+	free(data);
+}

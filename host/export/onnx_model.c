@@ -7,7 +7,14 @@
 #include <string.h>
 
 #include "host/common/memory.h"
+#include "host/common/progress.h"
+#include "host/common/statistics.h"
 #include "host/model/data_card.h"
+
+#define WARM_UP 10
+#define LATENCY_RUNS 100
+#define LATENCY_RUNS_MIN 20 /* also of a model that is slow */
+#define LATENCY_S 5.0
 
 const char *const hd_onnx_outputs_names[HD_ONNX_OUTPUTS_COUNT] = {"positions,uncertainties", "raw", "combined"};
 const char *const hd_onnx_input_names[HD_ONNX_INPUT_COUNT] = {"features", "iq", "magnitude"};
@@ -213,6 +220,33 @@ hd_status hd_onnx_model_run(hd_onnx_model *m, const hd_run_tensor *input, double
 			goto done;
 		}
 	}
+done:
+	free(uncertainty);
+	free(position);
+	return st;
+}
+
+/* ---- time ---- */
+
+hd_status hd_onnx_model_time(hd_onnx_latency *out, hd_onnx_model *model, const hd_run_tensor *input)
+{
+	hd_status st;
+	double ms[LATENCY_RUNS], started;
+	float *position = NULL, *uncertainty = NULL;
+	size_t rows = (size_t)input->shape[0];
+	*out = (hd_onnx_latency){0};
+	HD_TRY(hd_alloc(&position, 2 * rows, sizeof *position));
+	HD_TRY(hd_alloc(&uncertainty, 2 * rows, sizeof *uncertainty));
+	for (int i = 0; i < WARM_UP; i++)
+		HD_TRY(hd_onnx_model_run_raw(model, input, position, uncertainty));
+	started = hd_now_s();
+	while (out->runs < LATENCY_RUNS && (out->runs < LATENCY_RUNS_MIN || hd_now_s() - started < LATENCY_S)) {
+		double from = hd_now_s();
+		HD_TRY(hd_onnx_model_run_raw(model, input, position, uncertainty));
+		ms[out->runs++] = 1e3 * (hd_now_s() - from);
+	}
+	out->p50_ms = hd_quantile(ms, (size_t)out->runs, 0.5);
+	out->p95_ms = hd_quantile(ms, (size_t)out->runs, 0.95);
 done:
 	free(uncertainty);
 	free(position);

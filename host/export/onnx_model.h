@@ -75,11 +75,24 @@ hd_status hd_onnx_model_run_raw(hd_onnx_model *model, const hd_run_tensor *input
 /* One row of such a model's input (C,H,W): the features of a sample's window. */
 void hd_onnx_model_window(float *out, const hd_dataset *dataset, int32_t sample, int32_t window);
 
+/* How long runs of one input take. */
+typedef struct hd_onnx_latency {
+	int runs;
+	double p50_ms, p95_ms;
+} hd_onnx_latency;
+
+/* After runs that warm up, 100 of them, or as many as fit into 5 s but 20. */
+hd_status hd_onnx_model_time(hd_onnx_latency *out, hd_onnx_model *model, const hd_run_tensor *input);
+
 /*
  * The model as a source of answers for hd_evaluate_answers, on features; batch: rows of a run, where the model does not
  * fix them. The dataset has to stay open. HD_E_USAGE for a model whose input is no features.
  */
 hd_status hd_onnx_answers_open(hd_answers *out, hd_onnx_model *model, const hd_dataset *dataset, int64_t batch);
 void hd_onnx_answers_close(hd_answers *answers); /* NULL-safe; after a failed open too */
+
+/* hd_evaluate_answers of the model. */
+hd_status hd_onnx_evaluate(hd_metrics *out, hd_prediction *predictions, hd_onnx_model *model, const hd_dataset *dataset,
+        int64_t batch, const int32_t *samples, int64_t count, const char *label, bool stoppable);
 
 #endif

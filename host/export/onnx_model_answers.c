@@ -114,3 +114,14 @@ void hd_onnx_answers_close(hd_answers *answers)
 	free(s);
 	*answers = (hd_answers){0};
 }
+
+hd_status hd_onnx_evaluate(hd_metrics *out, hd_prediction *predictions, hd_onnx_model *model, const hd_dataset *dataset,
+        int64_t batch, const int32_t *samples, int64_t count, const char *label, bool stoppable)
+{
+	hd_answers answers;
+	hd_status st = hd_onnx_answers_open(&answers, model, dataset, batch);
+	if (st == HD_OK)
+		st = hd_evaluate_answers(out, predictions, &answers, samples, count, label, stoppable);
+	hd_onnx_answers_close(&answers);
+	return st;
+}

@@ -4,18 +4,10 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "host/common/memory.h"
 #include "host/common/progress.h"
-#include "host/common/statistics.h"
 #include "host/export/quantize_calibrate.h"
-
-#define WARM_UP 10
-#define LATENCY_RUNS 100
-#define LATENCY_RUNS_MIN 20 /* also of a model that is slow */
-#define LATENCY_S 5.0
 
 /* A task in progress. */
 typedef struct job {
@@ -73,30 +65,6 @@ done:
 
 /* ---- one model ---- */
 
-static hd_status measure_latency(
-        hd_quantized_model *m, int *most_runs, hd_onnx_model *model, const hd_run_tensor *input)
-{
-	hd_status st = HD_OK;
-	double ms[LATENCY_RUNS], start = 0;
-	float position[2], uncertainty[2];
-	int runs = 0;
-	for (int i = -WARM_UP; i < LATENCY_RUNS; i++) {
-		double from = hd_now_s();
-		if (i == 0)
-			start = from;
-		if (i >= LATENCY_RUNS_MIN && from - start > LATENCY_S)
-			break;
-		HD_TRY(hd_onnx_model_run_raw(model, input, position, uncertainty));
-		if (i >= 0)
-			ms[runs++] = 1e3 * (hd_now_s() - from);
-	}
-	m->p50_ms = hd_quantile(ms, (size_t)runs, 0.5);
-	m->p95_ms = hd_quantile(ms, (size_t)runs, 0.95);
-	*most_runs = runs > *most_runs ? runs : *most_runs;
-done:
-	return st;
-}
-
 /* Errors and latency of a model of features. */
 static hd_status measure(job *j, hd_quantized_model *m, const char *path)
 {
@@ -104,15 +72,17 @@ static hd_status measure(job *j, hd_quantized_model *m, const char *path)
 	const hd_quantize_task *t = j->task;
 	const hd_dataset *d = t->dataset;
 	hd_onnx_model model = {0};
-	hd_answers answers = {0};
+	hd_onnx_latency latency;
 	HD_TRY(hd_onnx_model_open(&model, t->runtime, path, HD_RUNTIME_ALL, t->threads));
-	HD_TRY(hd_onnx_answers_open(&answers, &model, d, t->batch));
-	HD_TRY(hd_evaluate_answers(&m->metrics, NULL, &answers, j->samples, j->out->evaluated,
+	HD_TRY(hd_onnx_evaluate(&m->metrics, NULL, &model, d, t->batch, j->samples, j->out->evaluated,
 	        hd_onnx_precision_name(m->precision), true));
-	HD_TRY(measure_latency(m, &j->out->latency_runs, &model,
-	        &(hd_run_tensor){4, {1, d->cache.C, d->cache.H, d->features.frames}, j->features}));
+	HD_TRY(hd_onnx_model_time(
+	        &latency, &model, &(hd_run_tensor){4, {1, d->cache.C, d->cache.H, d->features.frames}, j->features}));
+	m->p50_ms = latency.p50_ms;
+	m->p95_ms = latency.p95_ms;
+	if (latency.runs > j->out->latency_runs)
+		j->out->latency_runs = latency.runs;
 done:
-	hd_onnx_answers_close(&answers);
 	hd_onnx_model_close(&model);
 	return st;
 }
@@ -133,24 +103,8 @@ static hd_status measure_behind_front_end(job *j, hd_quantized_model *m)
 	HD_TRY(measure(j, m, path));
 done:
 	if (path)
-		hd_quantize_remove(path);
+		hd_onnx_remove(path);
 	free(path);
-	return st;
-}
-
-static hd_status count_bytes(size_t *out, const char *path)
-{
-	struct stat about;
-	char *data = NULL;
-	hd_status st = hd_sprintf(&data, "%s.data", path);
-	if (st == HD_OK && stat(path, &about))
-		st = hd_fail(HD_E_IO, "%s: cannot be read", path);
-	if (st == HD_OK) {
-		*out = (size_t)about.st_size;
-		if (!stat(data, &about))
-			*out += (size_t)about.st_size;
-	}
-	free(data);
 	return st;
 }
 
@@ -168,7 +122,7 @@ static hd_status write_and_measure(job *j, hd_quantized_model *m)
 	/* again, with errors of its own in its metadata */
 	if (quantised && j->out->evaluated_on == HD_VAL)
 		HD_TRY(hd_onnx_model_write(m->path, t->checkpoint, &form, &m->metrics, t->sha256));
-	HD_TRY(count_bytes(&m->bytes, m->path));
+	HD_TRY(hd_onnx_bytes(&m->bytes, m->path));
 done:
 	return st;
 }
@@ -192,7 +146,7 @@ static hd_status add_model(job *j, hd_onnx_precision precision)
 		snprintf(m->why_not, sizeof m->why_not, "%s", hd_error_text());
 		m->metrics.mae_m = m->metrics.median_m = NAN;
 		m->bytes = 0;
-		hd_quantize_remove(m->path);
+		hd_onnx_remove(m->path);
 		return HD_OK;
 	}
 	if (st != HD_OK)

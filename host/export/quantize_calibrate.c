@@ -3,7 +3,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "host/common/memory.h"
 #include "host/common/progress.h"
@@ -72,15 +71,6 @@ done:
 	return st;
 }
 
-void hd_quantize_remove(const char *path)
-{
-	char *data = NULL;
-	unlink(path);
-	if (hd_sprintf(&data, "%s.data", path) == HD_OK)
-		unlink(data);
-	free(data);
-}
-
 hd_status hd_calibrate(hd_onnx_range *ranges, const hd_checkpoint *checkpoint, hd_runtime *runtime, const char *path,
         int opset, const hd_dataset *dataset, const int32_t *samples, int64_t count, int threads)
 {
@@ -96,6 +86,6 @@ hd_status hd_calibrate(hd_onnx_range *ranges, const hd_checkpoint *checkpoint, h
 	HD_TRY(run(ranges, products, session, dataset, samples, count));
 done:
 	hd_session_close(session);
-	hd_quantize_remove(path);
+	hd_onnx_remove(path);
 	return st;
 }

@@ -14,7 +14,4 @@
 hd_status hd_calibrate(hd_onnx_range *ranges, const hd_checkpoint *checkpoint, hd_runtime *runtime, const char *path,
         int opset, const hd_dataset *dataset, const int32_t *samples, int64_t count, int threads);
 
-/* Removes a model and the weights beside it, where they are. */
-void hd_quantize_remove(const char *path);
-
 #endif

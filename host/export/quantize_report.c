@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <math.h>
-
+#include "host/common/json.h"
 #include "host/export/quantize.h"
 
 static const char *const split_names[] = {"training", "validation", "test"};
@@ -41,23 +40,18 @@ void hd_quantized_print(FILE *to, const hd_quantized *q)
 	fprintf(to, "to use: %s\n", q->models[q->use].path);
 }
 
-static json_t *number(double value)
-{
-	return isfinite(value) ? json_real(value) : json_null();
-}
-
 json_t *hd_quantized_json(const hd_quantized *q)
 {
 	json_t *models = json_array();
 	for (int i = 0; i < q->count; i++) {
 		const hd_quantized_model *m = &q->models[i];
-		json_array_append_new(
-		        models, json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:s, s:s}", "precision",
-		                        hd_onnx_precision_name(m->precision), "path", m->path, "bytes",
-		                        (json_int_t)m->bytes, "size", number(ratio(q, m)), "p50_ms", number(m->p50_ms),
-		                        "p95_ms", number(m->p95_ms), "median_m", number(m->metrics.median_m), "mae_m",
-		                        number(m->metrics.mae_m), "worse", number(m->worse), "passed", m->passed,
-		                        "verdict", verdict(q, m), "why_not", m->why_not));
+		json_array_append_new(models,
+		        json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:s, s:s}", "precision",
+		                hd_onnx_precision_name(m->precision), "path", m->path, "bytes", (json_int_t)m->bytes,
+		                "size", hd_json_number(ratio(q, m)), "p50_ms", hd_json_number(m->p50_ms), "p95_ms",
+		                hd_json_number(m->p95_ms), "median_m", hd_json_number(m->metrics.median_m), "mae_m",
+		                hd_json_number(m->metrics.mae_m), "worse", hd_json_number(m->worse), "passed",
+		                m->passed, "verdict", verdict(q, m), "why_not", m->why_not));
 	}
 	return json_pack("{s:s, s:s, s:I, s:s, s:I, s:i, s:i, s:o, s:s}", "runtime", q->runtime, "evaluated_on",
 	        split_names[q->evaluated_on], "evaluated", (json_int_t)q->evaluated, "calibrated_on",

@@ -4,16 +4,10 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "host/common/memory.h"
-#include "host/common/statistics.h"
 #include "host/export/validate_pool.h"
 
-#define WARM_UP 5
-#define LATENCY_RUNS 100
-#define LATENCY_RUNS_MIN 10 /* also of a model that is slow */
-#define LATENCY_S 3.0
 #define COLUMNS 2
 
 static const int batches[] = {1, 2, 7, 32};
@@ -129,43 +123,17 @@ static void finish(hd_validation_level *l, const hd_onnx_model *m)
 		        l->passed && l->position_mean <= HD_VALIDATE_MEAN && l->uncertainty_mean <= HD_VALIDATE_MEAN;
 }
 
-/* ---- time ---- */
-
-static double seconds(void)
+static hd_status measure(hd_validation *v, hd_onnx_model *m, const hd_validate_pool *p)
 {
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static hd_status one_run(hd_onnx_model *m, const hd_validate_pool *p, float *answers)
-{
+	hd_onnx_latency latency;
 	hd_run_tensor input = {.ndim = p->ndim, .data = p->inputs};
 	memcpy(input.shape, p->shape, sizeof input.shape);
 	input.shape[0] = m->rows ? m->rows : 1;
-	return hd_onnx_model_run_raw(m, &input, answers, answers + input.shape[0] * COLUMNS);
-}
-
-static hd_status measure(hd_validation *v, hd_onnx_model *m, const hd_validate_pool *p)
-{
-	hd_status st;
-	double ms[LATENCY_RUNS], start;
-	float *answers = NULL;
-	v->latency_batch = m->rows ? (int)m->rows : 1;
-	HD_TRY(hd_alloc(&answers, (size_t)v->latency_batch * 2 * COLUMNS, sizeof *answers));
-	for (int i = 0; i < WARM_UP; i++)
-		HD_TRY(one_run(m, p, answers));
-	start = seconds();
-	while (v->latency_runs < LATENCY_RUNS &&
-	        (v->latency_runs < LATENCY_RUNS_MIN || seconds() - start < LATENCY_S)) {
-		double from = seconds();
-		HD_TRY(one_run(m, p, answers));
-		ms[v->latency_runs++] = 1e3 * (seconds() - from);
-	}
-	v->latency_p50_ms = hd_quantile(ms, (size_t)v->latency_runs, 0.5);
-	v->latency_p95_ms = hd_quantile(ms, (size_t)v->latency_runs, 0.95);
-done:
-	free(answers);
+	hd_status st = hd_onnx_model_time(&latency, m, &input);
+	v->latency_batch = (int)input.shape[0];
+	v->latency_runs = latency.runs;
+	v->latency_p50_ms = latency.p50_ms;
+	v->latency_p95_ms = latency.p95_ms;
 	return st;
 }
 

@@ -144,21 +144,12 @@ done:
 static hd_status ask_engine(
         hd_validate_pool *p, const hd_checkpoint *checkpoint, hd_backend *backend, const hd_dataset *d)
 {
-	hd_status st;
 	int rows = p->made + p->real;
 	int32_t list[2 * HD_VALIDATE_ROWS];
-	hd_model *model = NULL;
-	hd_batcher batcher = {0};
 	hd_metrics metrics;
 	for (int i = 0; i < rows; i++)
 		list[i] = i;
-	HD_TRY(hd_checkpoint_model(&model, checkpoint, backend, HD_VALIDATE_ROWS, false));
-	HD_TRY(hd_batcher_open(&batcher, model, backend, d, NULL));
-	HD_TRY(hd_evaluate(&metrics, p->answers, &batcher, list, rows, NULL, false));
-done:
-	hd_batcher_close(&batcher);
-	hd_model_free(model);
-	return st;
+	return hd_evaluate_checkpoint(&metrics, p->answers, checkpoint, backend, d, HD_VALIDATE_ROWS, list, rows, NULL);
 }
 
 /* The shape of an input, and the features that the engine gets for it; samples of a recording. */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <math.h>
-
+#include "host/common/json.h"
 #include "host/export/validate.h"
 
 static void describe_row(char out[48], const hd_validation *v, int row)
@@ -27,7 +26,7 @@ void hd_validation_print(FILE *to, const hd_validation *v)
 	for (int i = 0; i < HD_RUNTIME_LEVELS; i++) {
 		const hd_validation_level *l = &v->levels[i];
 		describe_row(worst, v, l->worst_row);
-		fprintf(to, "%-10s %10.2e %10.2e %10.2e %10.2e  %s of %d%s\n",
+		fprintf(to, "%-10s %10.2e %10.2e %10.2e %10.2e  %s, batch %d%s\n",
 		        hd_runtime_level_name((hd_runtime_level)i), l->position_max, l->position_mean,
 		        l->uncertainty_max, l->uncertainty_mean, worst, l->worst_batch, l->passed ? "" : "  FAILED");
 	}
@@ -36,18 +35,13 @@ void hd_validation_print(FILE *to, const hd_validation *v)
 	fprintf(to, "%s\n", v->passed ? "validated: the model answers as the engine does" : "NOT VALIDATED");
 }
 
-static json_t *number(double value)
-{
-	return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *level_json(const hd_validation *v, const hd_validation_level *l)
 {
 	char worst[48];
 	describe_row(worst, v, l->worst_row);
 	return json_pack("{s:b, s:o, s:o, s:o, s:o, s:I, s:s, s:i}", "passed", l->passed, "position_max",
-	        number(l->position_max), "position_mean", number(l->position_mean), "uncertainty_max",
-	        number(l->uncertainty_max), "uncertainty_mean", number(l->uncertainty_mean), "compared",
+	        hd_json_number(l->position_max), "position_mean", hd_json_number(l->position_mean), "uncertainty_max",
+	        hd_json_number(l->uncertainty_max), "uncertainty_mean", hd_json_number(l->uncertainty_mean), "compared",
 	        (json_int_t)l->compared, "worst", worst, "worst_batch", l->worst_batch);
 }
 
@@ -60,5 +54,5 @@ json_t *hd_validation_json(const hd_validation *v)
 	        "model", v->model, "runtime", v->runtime, "input", hd_onnx_input_names[v->input], "outputs",
 	        hd_onnx_outputs_names[v->outputs], "unit", v->unit, "made_inputs", v->made, "real_inputs", v->real,
 	        "levels", levels, "latency", "batch", v->latency_batch, "runs", v->latency_runs, "p50_ms",
-	        number(v->latency_p50_ms), "p95_ms", number(v->latency_p95_ms));
+	        hd_json_number(v->latency_p50_ms), "p95_ms", hd_json_number(v->latency_p95_ms));
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "host/common/file.h"
+#include "host/common/json.h"
 #include "host/common/memory.h"
 #include "host/common/version.h"
 #include "host/model/data_card.h"
@@ -98,8 +99,8 @@ static json_t *state_json(const hd_train_state *s)
 	for (size_t i = 0; i < s->top_count; i++)
 		json_array_append_new(top, json_pack("[s, f]", s->top[i].path, s->top[i].val_loss));
 	/* JSON has no infinity: null stands for "none yet" */
-	json_t *best = isfinite(s->best_loss) ? json_real(s->best_loss) : json_null();
-	json_t *stop = isfinite(s->stop_loss) ? json_real(s->stop_loss) : json_null();
+	json_t *best = hd_json_number(s->best_loss);
+	json_t *stop = hd_json_number(s->stop_loss);
 	return json_pack("{s:I, s:I, s:I, s:o, s:o, s:I, s:I, s:[f,f,f,f], s:[f,f], s:b, s:o}", "epoch",
 	        (json_int_t)s->epoch, "step", (json_int_t)s->step, "global_step", (json_int_t)s->global_step,
 	        "best_loss", best, "stop_loss", stop, "best_epoch", (json_int_t)s->best_epoch, "bad_epochs",

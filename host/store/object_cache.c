@@ -47,10 +47,10 @@ static hd_status cannot(const char *what, const char *path)
 
 static hd_status hash_of(char out[HASH_DIGITS + 1], const hd_object_name *name)
 {
-	char *text = NULL, full[HD_SHA256_HEX];
+	char *text = NULL, full[HD_SHA256_HEX_BYTES];
 	hd_status st = hd_sprintf(&text, "%s\n%s\n%s", name->endpoint, name->bucket, name->key);
 	if (st == HD_OK)
-		st = hd_sha256_hex(full, text, strlen(text));
+		st = hd_sha256(full, text, strlen(text));
 	if (st == HD_OK)
 		snprintf(out, HASH_DIGITS + 1, "%.*s", HASH_DIGITS, full);
 	free(text);

@@ -70,18 +70,6 @@ done:
 	return st;
 }
 
-/* "ETag" of the answer's body; a good status with another body is an error that came late. */
-static hd_status read_copy(hd_s3_object *object, const hd_s3_answer *a)
-{
-	char *etag = NULL;
-	hd_status st = hd_s3_xml_text(&etag, a->body, a->body_bytes, "CopyObjectResult", "ETag");
-	*object = (hd_s3_object){.bytes = -1};
-	if (st == HD_OK)
-		st = hd_s3_take_etag(object->etag, etag);
-	free(etag);
-	return st;
-}
-
 hd_status hd_s3_copy(hd_s3 *s, hd_s3_object *object, const char *to_bucket, const char *to_key, const char *from_bucket,
         const char *from_key, const char *from_etag)
 {
@@ -101,7 +89,7 @@ hd_status hd_s3_copy(hd_s3 *s, hd_s3_object *object, const char *to_bucket, cons
 	        .header_count = from_etag ? 2 : 1,
 	        .works_long = true};
 	HD_TRY(hd_s3_perform(s, &call, &a));
-	st = hd_s3_say_where(read_copy(object, &a), &call);
+	st = hd_s3_say_where(hd_s3_read_etag(object, &a, "CopyObjectResult"), &call);
 done:
 	hd_s3_answer_free(&a);
 	free(source);
@@ -112,7 +100,7 @@ done:
 hd_status hd_s3_make_bucket(hd_s3 *s, const char *bucket)
 {
 	hd_status st;
-	char *body = NULL, sha256[HD_SHA256_HEX];
+	char *body = NULL, sha256[HD_SHA256_HEX_BYTES];
 	hd_s3_answer a = {0};
 	hd_s3_call call = {.method = "PUT", .bucket = bucket};
 	HD_TRY(hd_s3_check_names(bucket, NULL));
@@ -123,7 +111,7 @@ hd_status hd_s3_make_bucket(hd_s3 *s, const char *bucket)
 		        "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><LocationConstraint>%s"
 		        "</LocationConstraint></CreateBucketConfiguration>",
 		        s->region));
-		HD_TRY(hd_sha256_hex(sha256, body, strlen(body)));
+		HD_TRY(hd_sha256(sha256, body, strlen(body)));
 		call.body = body;
 		call.body_bytes = (int64_t)strlen(body);
 		call.body_sha256 = sha256;

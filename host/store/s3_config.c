@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "host/common/memory.h"
+#include "host/common/text.h"
 #include "host/store/s3_profile.h"
 
 /* What is looked at, in one place. */
@@ -48,16 +49,10 @@ bool hd_s3_region_is_sound(const char *region)
 	       strspn(region, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == length;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-	size_t n = strlen(text), m = strlen(end);
-	return n >= m && !strcasecmp(text + n - m, end);
-}
-
 bool hd_s3_host_is_amazon(const char *host)
 {
-	return !strcasecmp(host, "amazonaws.com") || ends_with(host, ".amazonaws.com") ||
-	       !strcasecmp(host, "amazonaws.com.cn") || ends_with(host, ".amazonaws.com.cn");
+	return !strcasecmp(host, "amazonaws.com") || hd_ends_with(host, ".amazonaws.com") ||
+	       !strcasecmp(host, "amazonaws.com.cn") || hd_ends_with(host, ".amazonaws.com.cn");
 }
 
 /* ---- profiles ---- */

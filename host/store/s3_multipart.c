@@ -53,7 +53,7 @@ static hd_status send_part(upload *u, int index)
 {
 	hd_status st;
 	hd_s3_answer a = {0};
-	char number[12], sha256[HD_SHA256_HEX], md5[HD_MD5_BASE64];
+	char number[12], sha256[HD_SHA256_HEX_BYTES], md5[HD_MD5_BASE64];
 	unsigned char decoded[24];
 	int64_t offset = index * u->part_bytes, left = u->bytes - offset;
 	snprintf(number, sizeof number, "%d", index + 1);
@@ -138,23 +138,12 @@ static hd_status was_it_ended(const upload *u, hd_s3_object *object, hd_status s
 	return hd_fail(st, "%s", text);
 }
 
-static hd_status read_end(const upload *u, hd_s3_object *object, const hd_s3_answer *a)
-{
-	char *etag = NULL;
-	hd_status st = hd_s3_xml_text(&etag, a->body, a->body_bytes, "CompleteMultipartUploadResult", "ETag");
-	*object = (hd_s3_object){.bytes = u->bytes};
-	if (st == HD_OK)
-		st = hd_s3_take_etag(object->etag, etag);
-	free(etag);
-	return st;
-}
-
 /* *ended: the upload is no more, so that there is nothing to abort. */
 static hd_status end(upload *u, hd_s3_object *object, const hd_s3_put_options *o, bool *ended)
 {
 	hd_status st;
 	hd_s3_answer a = {0};
-	char *body = NULL, sha256[HD_SHA256_HEX];
+	char *body = NULL, sha256[HD_SHA256_HEX_BYTES];
 	hd_pair query = {"uploadId", u->id};
 	hd_pair headers[] = {{"Content-Type", "application/xml"}, {"If-None-Match", "*"}};
 	hd_s3_call call = {.method = "POST",
@@ -168,14 +157,16 @@ static hd_status end(upload *u, hd_s3_object *object, const hd_s3_put_options *o
 	        .body_sha256 = sha256,
 	        .works_long = true};
 	HD_TRY(list_of_parts(&body, u));
-	HD_TRY(hd_sha256_hex(sha256, body, strlen(body)));
+	HD_TRY(hd_sha256(sha256, body, strlen(body)));
 	call.body = body;
 	call.body_bytes = (int64_t)strlen(body);
 	st = hd_s3_perform(u->s, &call, &a);
-	if (st == HD_OK)
-		st = hd_s3_say_where(read_end(u, object, &a), &call);
-	else if (a.curl == CURLE_OK && (a.status == 404 || a.status == 412))
+	if (st == HD_OK) {
+		*object = (hd_s3_object){.bytes = u->bytes};
+		st = hd_s3_say_where(hd_s3_read_etag(object, &a, "CompleteMultipartUploadResult"), &call);
+	} else if (a.curl == CURLE_OK && (a.status == 404 || a.status == 412)) {
 		st = was_it_ended(u, object, st);
+	}
 	if (st != HD_OK && a.curl == CURLE_OK && a.status == 412)
 		st = hd_fail(HD_E_DATA, "s3://%s/%s: exists already", u->bucket, u->key);
 	*ended = st == HD_OK;

@@ -102,7 +102,7 @@ hd_status hd_s3_put_bytes(hd_s3 *s, hd_s3_object *object, const char *bucket, co
         size_t bytes, const hd_s3_put_options *options)
 {
 	hd_status st;
-	char sha256[HD_SHA256_HEX], md5[HD_MD5_BASE64];
+	char sha256[HD_SHA256_HEX_BYTES], md5[HD_MD5_BASE64];
 	hd_s3_call call = {.bucket = bucket,
 	        .key = key,
 	        .body = data ? data : "",
@@ -110,7 +110,7 @@ hd_status hd_s3_put_bytes(hd_s3 *s, hd_s3_object *object, const char *bucket, co
 	        .body_bytes = (int64_t)bytes,
 	        .body_sha256 = sha256};
 	HD_TRY(hd_s3_check_names(bucket, key));
-	HD_TRY(hd_sha256_hex(sha256, call.body, bytes));
+	HD_TRY(hd_sha256(sha256, call.body, bytes));
 	HD_TRY(hd_md5_base64(md5, call.body, bytes));
 	HD_TRY(put(s, object, &call, md5, options));
 done:
@@ -120,7 +120,7 @@ done:
 static hd_status put_whole_file(hd_s3 *s, hd_s3_object *object, const char *bucket, const char *key, int fd,
         const char *path, int64_t bytes, const hd_s3_put_options *options)
 {
-	char sha256[HD_SHA256_HEX], md5[HD_MD5_BASE64];
+	char sha256[HD_SHA256_HEX_BYTES], md5[HD_MD5_BASE64];
 	hd_s3_call call = {.bucket = bucket,
 	        .key = key,
 	        .body_fd = fd,

@@ -82,6 +82,16 @@ hd_status hd_s3_take_etag(char out[HD_S3_ETAG], const char *text)
 	return *text ? hd_fail(HD_E_DATA, "the server's ETag has %zu characters", strlen(text)) : HD_OK;
 }
 
+hd_status hd_s3_read_etag(hd_s3_object *out, const hd_s3_answer *a, const char *root)
+{
+	char *etag = NULL;
+	hd_status st = hd_s3_xml_text(&etag, a->body, a->body_bytes, root, "ETag");
+	if (st == HD_OK)
+		st = hd_s3_take_etag(out->etag, etag);
+	free(etag);
+	return st;
+}
+
 static hd_status take_field(transfer *t, const char *name, const char *value)
 {
 	hd_s3_answer *a = t->answer;

@@ -78,6 +78,12 @@ void hd_s3_answer_free(hd_s3_answer *answer);
 /* Takes an ETag; the quotes that some servers leave out (in XML above all) are put around it. HD_E_DATA: too long. */
 hd_status hd_s3_take_etag(char out[HD_S3_ETAG], const char *text);
 
+/*
+ * Takes "ETag" of the answer's body, whose root element is named: a good status with another body is an error that came
+ * late.
+ */
+hd_status hd_s3_read_etag(hd_s3_object *out, const hd_s3_answer *answer, const char *root);
+
 /* ---- s3_client.c ---- */
 
 /* A request's place: what goes on the wire and is signed. */

@@ -28,16 +28,6 @@ static hd_status crypto_error(const char *what)
 	return hd_fail(HD_E_FAILED, "OpenSSL: %s is not available", what);
 }
 
-static void hex_of(char *out, const unsigned char *bytes, size_t count)
-{
-	static const char digits[] = "0123456789abcdef";
-	for (size_t i = 0; i < count; i++) {
-		out[2 * i] = digits[bytes[i] >> 4];
-		out[2 * i + 1] = digits[bytes[i] & 15];
-	}
-	out[2 * count] = 0;
-}
-
 void hd_sigv4_timestamp(char out[HD_SIGV4_TIMESTAMP], time_t seconds)
 {
 	struct tm utc = {0};
@@ -208,10 +198,10 @@ static hd_status scope(char **out, const hd_sigv4_request *r)
 hd_status hd_sigv4_string_to_sign(char **out, const hd_sigv4_request *r, const char *canonical)
 {
 	hd_status st;
-	char *where = NULL, hash[HD_SHA256_HEX];
+	char *where = NULL, hash[HD_SHA256_HEX_BYTES];
 	*out = NULL;
 	HD_TRY(scope(&where, r));
-	HD_TRY(hd_sha256_hex(hash, canonical, strlen(canonical)));
+	HD_TRY(hd_sha256(hash, canonical, strlen(canonical)));
 	HD_TRY(hd_sprintf(out, "AWS4-HMAC-SHA256\n%s\n%s\n%s", r->timestamp, where, hash));
 done:
 	free(where);
@@ -226,7 +216,8 @@ static hd_status hmac(
 	               : crypto_error("HMAC-SHA256");
 }
 
-static hd_status sign(char signature[HD_SHA256_HEX], const hd_sigv4_request *r, const char *secret, const char *text)
+static hd_status sign(
+        char signature[HD_SHA256_HEX_BYTES], const hd_sigv4_request *r, const char *secret, const char *text)
 {
 	hd_status st;
 	char *first = NULL;
@@ -236,7 +227,7 @@ static hd_status sign(char signature[HD_SHA256_HEX], const hd_sigv4_request *r, 
 	const char *steps[] = {r->region, r->service, "aws4_request", text};
 	for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
 		HD_TRY(hmac(key, key, sizeof key, steps[i], strlen(steps[i])));
-	hex_of(signature, key, sizeof key);
+	hd_hex(signature, key, sizeof key);
 done:
 	OPENSSL_cleanse(key, sizeof key);
 	if (first)
@@ -248,7 +239,7 @@ done:
 hd_status hd_sigv4_authorization(char **out, const hd_sigv4_request *r, const hd_sigv4_keys *keys)
 {
 	hd_status st;
-	char *canonical = NULL, *names = NULL, *text = NULL, *where = NULL, signature[HD_SHA256_HEX];
+	char *canonical = NULL, *names = NULL, *text = NULL, *where = NULL, signature[HD_SHA256_HEX_BYTES];
 	*out = NULL;
 	HD_TRY(hd_sigv4_canonical(&canonical, &names, r));
 	HD_TRY(hd_sigv4_string_to_sign(&text, r, canonical));
@@ -265,15 +256,6 @@ done:
 }
 
 /* ---- digests ---- */
-
-hd_status hd_sha256_hex(char out[HD_SHA256_HEX], const void *data, size_t bytes)
-{
-	unsigned char hash[EVP_MAX_MD_SIZE];
-	if (EVP_Digest(data, bytes, hash, NULL, EVP_sha256(), NULL) != 1)
-		return crypto_error("SHA-256");
-	hex_of(out, hash, SHA256_BYTES);
-	return HD_OK;
-}
 
 hd_status hd_md5_base64(char out[HD_MD5_BASE64], const void *data, size_t bytes)
 {
@@ -311,7 +293,7 @@ done:
 	return st;
 }
 
-hd_status hd_file_digests(char sha256[HD_SHA256_HEX], char md5[HD_MD5_BASE64], int fd, const char *path,
+hd_status hd_file_digests(char sha256[HD_SHA256_HEX_BYTES], char md5[HD_MD5_BASE64], int fd, const char *path,
         long long offset, long long bytes)
 {
 	hd_status st;
@@ -327,7 +309,7 @@ hd_status hd_file_digests(char sha256[HD_SHA256_HEX], char md5[HD_MD5_BASE64], i
 		st = crypto_error("SHA-256");
 		goto done;
 	}
-	hex_of(sha256, hash, SHA256_BYTES);
+	hd_hex(sha256, hash, SHA256_BYTES);
 	if (EVP_DigestFinal_ex(md5_state, hash, NULL) != 1)
 		st = crypto_error("MD5");
 	else

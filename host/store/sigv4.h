@@ -11,9 +11,8 @@
 #include <stddef.h>
 #include <time.h>
 
-#include "heimdall/status.h"
+#include "host/common/sha256.h"
 
-#define HD_SHA256_HEX 65      /* with the terminating zero */
 #define HD_MD5_BASE64 25      /* with the terminating zero */
 #define HD_SIGV4_TIMESTAMP 17 /* "20130524T000000Z" and the terminating zero */
 #define HD_SIGV4_EMPTY_SHA256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -56,11 +55,10 @@ hd_status hd_sigv4_string_to_sign(char **out, const hd_sigv4_request *request, c
 /* The value of the Authorization header. */
 hd_status hd_sigv4_authorization(char **out, const hd_sigv4_request *request, const hd_sigv4_keys *keys);
 
-hd_status hd_sha256_hex(char out[HD_SHA256_HEX], const void *data, size_t bytes);
 hd_status hd_md5_base64(char out[HD_MD5_BASE64], const void *data, size_t bytes);
 
 /* Digests of `bytes` of a file from `offset` on, both in one reading. HD_E_IO where they end early. */
-hd_status hd_file_digests(char sha256[HD_SHA256_HEX], char md5[HD_MD5_BASE64], int fd, const char *path,
+hd_status hd_file_digests(char sha256[HD_SHA256_HEX_BYTES], char md5[HD_MD5_BASE64], int fd, const char *path,
         long long offset, long long bytes);
 
 #endif

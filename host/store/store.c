@@ -12,6 +12,7 @@
 
 #include "host/common/file.h"
 #include "host/common/memory.h"
+#include "host/common/text.h"
 #include "host/store/object_cache.h"
 
 struct hd_store {
@@ -95,12 +96,6 @@ hd_status hd_store_s3(hd_s3 **out, hd_store *s)
 
 /* ---- locations ---- */
 
-static const char *scheme_end(const char *location)
-{
-	size_t n = strspn(location, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.");
-	return n > 0 && !strncmp(location + n, "://", 3) ? location + n + 3 : NULL;
-}
-
 bool hd_store_is_url(const char *location)
 {
 	return hd_s3_is_url(location) || !strncasecmp(location, "file://", 7);
@@ -110,7 +105,7 @@ bool hd_store_is_url(const char *location)
 static hd_status path_of(char **out, const char *location)
 {
 	if (strncasecmp(location, "file://", 7) != 0) {
-		const char *rest = scheme_end(location);
+		const char *rest = hd_behind_scheme(location);
 		if (!rest)
 			return hd_strdup(out, location);
 		hd_fail(HD_E_UNSUPPORTED, "%.*s: locations are paths, file:// and s3:// URLs", (int)(rest - location),

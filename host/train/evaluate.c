@@ -269,6 +269,22 @@ hd_status hd_evaluate(hd_metrics *out, hd_prediction *predictions, hd_batcher *b
 
 /* ---- the file of predictions ---- */
 
+hd_status hd_evaluate_checkpoint(hd_metrics *out, hd_prediction *predictions, const hd_checkpoint *checkpoint,
+        hd_backend *backend, const hd_dataset *dataset, int64_t batch, const int32_t *samples, int64_t count,
+        const char *label)
+{
+	hd_status st;
+	hd_model *model = NULL;
+	hd_batcher batcher = {0};
+	HD_TRY(hd_checkpoint_model(&model, checkpoint, backend, (int)batch, hd_dataset_has_label_sigma(dataset)));
+	HD_TRY(hd_batcher_open(&batcher, model, backend, dataset, NULL));
+	HD_TRY(hd_evaluate(out, predictions, &batcher, samples, count, label, false));
+done:
+	hd_batcher_close(&batcher);
+	hd_model_free(model);
+	return st;
+}
+
 hd_status hd_predictions_write(const char *path, const hd_dataset *d, const hd_prediction *predictions, int64_t count)
 {
 	char *text = NULL;

@@ -37,6 +37,11 @@ hd_status hd_evaluate_answers(hd_metrics *out, hd_prediction *predictions, const
 hd_status hd_evaluate(hd_metrics *out, hd_prediction *predictions, hd_batcher *batcher, const int32_t *samples,
         int64_t count, const char *label, bool stoppable);
 
+/* hd_evaluate of a checkpoint's model, made for as long as it takes; batch: samples of one. */
+hd_status hd_evaluate_checkpoint(hd_metrics *out, hd_prediction *predictions, const hd_checkpoint *checkpoint,
+        hd_backend *backend, const hd_dataset *dataset, int64_t batch, const int32_t *samples, int64_t count,
+        const char *label);
+
 /* One CSV row per prediction: session, emission, split, positions, error, sigmas. Atomic. */
 hd_status hd_predictions_write(
         const char *path, const hd_dataset *dataset, const hd_prediction *predictions, int64_t count);

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "host/common/json.h"
 #include "host/common/memory.h"
 #include "host/common/statistics.h"
 
@@ -107,7 +108,7 @@ json_t *hd_metrics_json(const hd_metrics *metrics, const char *prefix)
 #define PUT(name, value)                                                                                               \
 	do {                                                                                                           \
 		snprintf(key, sizeof key, "%s/%s", prefix, name);                                                      \
-		json_object_set_new(object, key, isfinite(value) ? json_real(value) : json_null());                    \
+		json_object_set_new(object, key, hd_json_number(value));                                               \
 	} while (0)
 	if (!object)
 		return NULL;

@@ -25,6 +25,7 @@ void hd_train_result_free(hd_train_result *result)
 {
 	if (!result)
 		return;
+	hd_dataset_close(&result->dataset);
 	free(result->checkpoint_path);
 	*result = (hd_train_result){0};
 }
@@ -400,6 +401,8 @@ hd_status hd_train(hd_train_result *out, hd_settings *settings, const hd_train_h
 		        (long long)t.state.bad_epochs, (long long)t.state.best_epoch + 1);
 	HD_TRY(finish(out, &t));
 	report_memory(&t);
+	out->dataset = t.dataset;
+	t.dataset = (hd_dataset){0};
 done:
 	hd_steps_close(&t);
 	hd_writer_close(&t.writer);

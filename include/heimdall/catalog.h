@@ -186,6 +186,8 @@ typedef struct hd_sample_config {
  * HD_E_DATA where nothing is left, naming the most frequent reason.
  */
 hd_status hd_samples_build(hd_samples *out, hd_catalog *catalog, const hd_sample_config *config);
+/* Leaves `most` samples, spread evenly over all, where there are more; recording_pool stays whole. */
+void hd_samples_thin(hd_samples *samples, size_t most);
 void hd_samples_free(hd_samples *samples); /* NULL-safe */
 
 /* 32-bit FNV-1a followed by a finaliser (murmur3 fmix32), stable over versions and machines. */

@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "heimdall/dataset.h"
 #include "heimdall/metrics.h"
 #include "heimdall/settings.h"
 
@@ -25,12 +26,13 @@ typedef struct hd_export_result {
 void hd_export_result_free(hd_export_result *result); /* NULL-safe */
 
 /*
- * Writes settings->checkpoint as ONNX by the settings of group `export`; path: of the model, NULL for HD_ONNX_FILE
- * beside the checkpoint. metrics: of the checkpoint on the validation split, for the model's metadata; NULL where
- * unknown. Prints what it does on stderr and its tables on stdout. HD_E_FAILED where the model does not agree with the
- * engine, or was not validated under --require_validation; the model stays, named so that nobody takes it:
- * FILE.rejected.
+ * Writes a checkpoint as ONNX by the settings of group `export`; path: of the model, NULL for HD_ONNX_FILE beside the
+ * checkpoint. metrics: of the checkpoint on the validation split, for the model's metadata; NULL where
+ * unknown. dataset: loaded, what real inputs are taken from; NULL: as settings and checkpoint say. Prints what it does
+ * on stderr and its tables on stdout. HD_E_FAILED where the model does not agree with the engine, or was not validated
+ * under --require_validation; the model stays, named so that nobody takes it: FILE.rejected.
  */
-hd_status hd_export(hd_export_result *out, const hd_settings *settings, const char *path, const hd_metrics *metrics);
+hd_status hd_export(hd_export_result *out, const hd_settings *settings, const char *checkpoint, const char *path,
+        const hd_metrics *metrics, const hd_dataset *dataset);
 
 #endif

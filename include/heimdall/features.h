@@ -91,6 +91,9 @@ void hd_features_fit_frames(float *out, const float *db, int64_t T, const hd_fea
  */
 hd_status hd_features_mfcc(hd_features *plan, float *out, const float *db, int64_t R, int64_t T);
 
+/* Its matrix: out (n_mfcc,n_mels). */
+void hd_features_dct(float *out, const hd_feature_config *config);
+
 /* What an absent receiver has in each of the H rows. */
 void hd_features_silence(float *out, const hd_feature_config *config);
 

@@ -6,7 +6,7 @@
 #ifndef HEIMDALL_TRAIN_H
 #define HEIMDALL_TRAIN_H
 
-#include "heimdall/catalog.h"
+#include "heimdall/dataset.h"
 #include "heimdall/metrics.h"
 #include "heimdall/settings.h"
 
@@ -15,6 +15,7 @@ typedef struct hd_train_result {
 	hd_metrics metrics;    /* of the best weights on the validation split */
 	int64_t epochs;        /* run, resumed ones included */
 	bool has_metrics;      /* false where there is no validation split */
+	hd_dataset dataset;    /* that it was trained on, loaded; empty with fast_dev_run */
 } hd_train_result;
 
 void hd_train_result_free(hd_train_result *result);
