@@ -116,7 +116,7 @@ static void flush_caches(bench *b)
 		b->flush[i]++;
 }
 
-static hd_status time_run(timing *out, bench *b, const hd_run *run)
+static hd_status time_run(timing *out, bench *b, const hd_case_run *run)
 {
 	hd_status st = HD_OK;
 	double times[REPEATS_MAX];
@@ -138,7 +138,7 @@ done:
 	return st;
 }
 
-static void print_row(bench *b, const hd_run *run, timing t)
+static void print_row(bench *b, const hd_case_run *run, timing t)
 {
 	char shape[160];
 	double flops = run->op->flops(run->shape), bytes = run->op->bytes(run->shape);
@@ -159,16 +159,16 @@ static void print_row(bench *b, const hd_run *run, timing t)
 
 static hd_status bench_shape(bench *b, const hd_case *op, const hd_shape *shape)
 {
-	hd_run run;
+	hd_case_run run;
 	timing t;
 	hd_status st = HD_OK;
-	HD_TRY(hd_run_make(&run, op, shape, 0, 0, SEED, b->backend));
-	HD_TRY(hd_run_check(&run, b->backend));
+	HD_TRY(hd_case_run_make(&run, op, shape, 0, 0, SEED, b->backend));
+	HD_TRY(hd_case_run_check(&run, b->backend));
 	HD_TRY(time_run(&t, b, &run));
 	print_row(b, &run, t);
 	b->timed++;
 done:
-	hd_run_free(&run, b->backend);
+	hd_case_run_free(&run, b->backend);
 	return st;
 }
 

@@ -14,14 +14,14 @@ static const double betas[] = {0, 1, 0.5};
 /* One shape in one variant; the reference's gradient only once, on the first tier. */
 static void check_one(const hd_case *op, int shape, int variant, double beta, hd_backend *backend, bool gradient)
 {
-	hd_run run;
+	hd_case_run run;
 	uint64_t seed = SEED + (uint64_t)shape * 101 + (uint64_t)variant;
-	hd_status st = hd_run_make(&run, op, &op->shapes[shape], variant, beta, seed, backend);
+	hd_status st = hd_case_run_make(&run, op, &op->shapes[shape], variant, beta, seed, backend);
 	if (st == HD_OK)
-		st = hd_run_check(&run, backend);
+		st = hd_case_run_check(&run, backend);
 	if (st == HD_OK && gradient && op->gradient)
 		st = op->gradient(&run);
-	hd_run_free(&run, backend);
+	hd_case_run_free(&run, backend);
 	cr_expect(st == HD_OK, "%s", hd_error_text());
 }
 

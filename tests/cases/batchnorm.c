@@ -15,7 +15,7 @@ enum { ALL_ROWS, SOME_ROWS, NAN_ROWS, VARIANTS };
 #define MOMENTUM 0.1f
 #define SMOOTH_ROWS 7 /* of fewer the variance may be so small that differences do not converge */
 
-static void make_weight(hd_run *run)
+static void make_weight(hd_case_run *run)
 {
 	int64_t N = run->shape->d[0];
 	hd_buffer *weight = hd_input(run, "weight", HD_F32, N, 0.25, 2);
@@ -24,7 +24,7 @@ static void make_weight(hd_run *run)
 }
 
 /* NaN in the rows of weight 0. */
-static void spoil(hd_run *run, hd_buffer *b)
+static void spoil(hd_case_run *run, hd_buffer *b)
 {
 	int64_t C = run->shape->d[1];
 	for (int64_t i = 0; run->variant == NAN_ROWS && i < (int64_t)b->count; i++)
@@ -32,7 +32,7 @@ static void spoil(hd_run *run, hd_buffer *b)
 			hd_set(b, i, NAN);
 }
 
-static double count_rows(const hd_run *run)
+static double count_rows(const hd_case_run *run)
 {
 	double count = 0;
 	for (int64_t n = 0; n < run->shape->d[0]; n++)
@@ -40,7 +40,7 @@ static double count_rows(const hd_run *run)
 	return count;
 }
 
-static void fwd_make(hd_run *run, const hd_ops *ops)
+static void fwd_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	int64_t N = run->shape->d[0], C = run->shape->d[1];
@@ -63,7 +63,7 @@ static void fwd_make(hd_run *run, const hd_ops *ops)
 	hd_input(run, "bias", HD_F32, C, -1, 1);
 }
 
-static hd_status fwd_call(const hd_ops *ops, const hd_run *run)
+static hd_status fwd_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->batchnorm_fwd(hd_dev(run, "y"), hd_dev(run, "mean"), hd_dev(run, "rstd"),
 	        hd_dev(run, "running_mean"), hd_dev(run, "running_var"), hd_dev(run, "x"), hd_dev(run, "gamma"),
@@ -76,7 +76,7 @@ static hd_status fwd_call(const hd_ops *ops, const hd_run *run)
  * rstd by e = half of that, relatively; y by the sum of both, times gamma, and its own three roundings. The running
  * statistics take their share of it and 2 eps of either term.
  */
-static void fwd_bound_column(hd_run *run, int64_t column, double count)
+static void fwd_bound_column(hd_case_run *run, int64_t column, double count)
 {
 	int64_t N = run->shape->d[0], C = run->shape->d[1];
 	hd_buffer *y = hd_find(run, "y"), *running_mean = hd_find(run, "running_mean"),
@@ -109,7 +109,7 @@ static void fwd_bound_column(hd_run *run, int64_t column, double count)
 	                             2 * HD_EPS * (running_var->value[column] + share * unbiased * variance);
 }
 
-static void fwd_reference(hd_run *run)
+static void fwd_reference(hd_case_run *run)
 {
 	hd_buffer *running_mean = hd_find(run, "running_mean"), *running_var = hd_find(run, "running_var");
 	int64_t N = run->shape->d[0], C = run->shape->d[1];
@@ -124,7 +124,7 @@ static void fwd_reference(hd_run *run)
 		fwd_bound_column(run, c, count_rows(run));
 }
 
-static void bwd_make(hd_run *run, const hd_ops *ops)
+static void bwd_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	int64_t N = run->shape->d[0], C = run->shape->d[1];
@@ -151,14 +151,14 @@ static void bwd_make(hd_run *run, const hd_ops *ops)
 	}
 }
 
-static hd_status bwd_call(const hd_ops *ops, const hd_run *run)
+static hd_status bwd_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->batchnorm_bwd(hd_dev(run, "dx"), hd_dev(run, "dgamma"), hd_dev(run, "dbias"), hd_dev(run, "dy"),
 	        hd_dev(run, "x"), hd_dev(run, "mean"), hd_dev(run, "rstd"), hd_dev(run, "gamma"), hd_dev(run, "weight"),
 	        (float)run->beta, run->shape->d[0], run->shape->d[1], NULL);
 }
 
-static void bwd_with(hd_run *run, const double *mean, const double *rstd)
+static void bwd_with(hd_case_run *run, const double *mean, const double *rstd)
 {
 	ref_batchnorm_bwd(hd_want(run, "dx"), hd_mag(run, "dx"), hd_want(run, "dgamma"), hd_mag(run, "dgamma"),
 	        hd_want(run, "dbias"), hd_mag(run, "dbias"), hd_val(run, "dgamma"), hd_val(run, "dbias"),
@@ -167,7 +167,7 @@ static void bwd_with(hd_run *run, const double *mean, const double *rstd)
 }
 
 /* Sums over the rows for all three; three more roundings make xhat and the terms. */
-static void bwd_reference(hd_run *run)
+static void bwd_reference(hd_case_run *run)
 {
 	bwd_with(run, hd_val(run, "mean"), hd_val(run, "rstd"));
 	hd_bound(run, "dx", hd_sum_c(run->shape->d[0]) + 3);
@@ -176,7 +176,7 @@ static void bwd_reference(hd_run *run)
 }
 
 /* y from x, gamma and bias, 0 in the rows of weight 0, whose gradient nobody reads; statistics go to scratch. */
-static void forward(double *y, const double *x, const double *gamma, const double *bias, const hd_run *run)
+static void forward(double *y, const double *x, const double *gamma, const double *bias, const hd_case_run *run)
 {
 	int64_t N = run->shape->d[0], C = run->shape->d[1];
 	double *scratch = calloc((size_t)(4 * C) + 1, sizeof *scratch);
@@ -190,23 +190,23 @@ static void forward(double *y, const double *x, const double *gamma, const doubl
 	free(scratch);
 }
 
-static void f_of_x(double *y, const double *x, const hd_run *run)
+static void f_of_x(double *y, const double *x, const hd_case_run *run)
 {
 	forward(y, x, hd_val(run, "gamma"), hd_val(run, "gamma"), run);
 }
 
-static void f_of_gamma(double *y, const double *gamma, const hd_run *run)
+static void f_of_gamma(double *y, const double *gamma, const hd_case_run *run)
 {
 	forward(y, hd_val(run, "x"), gamma, hd_val(run, "gamma"), run);
 }
 
-static void f_of_bias(double *y, const double *bias, const hd_run *run)
+static void f_of_bias(double *y, const double *bias, const hd_case_run *run)
 {
 	forward(y, hd_val(run, "x"), hd_val(run, "gamma"), bias, run);
 }
 
 /* With unrounded statistics, as rounding them costs more than the limit of the check. */
-static hd_status bwd_gradient(hd_run *run)
+static hd_status bwd_gradient(hd_case_run *run)
 {
 	hd_status st = HD_OK;
 	int64_t N = run->shape->d[0], C = run->shape->d[1];
@@ -228,7 +228,7 @@ done:
 	return st;
 }
 
-static void apply_make(hd_run *run, const hd_ops *ops)
+static void apply_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	int64_t N = run->shape->d[0], C = run->shape->d[1];
@@ -242,7 +242,7 @@ static void apply_make(hd_run *run, const hd_ops *ops)
 	hd_input(run, "bias", HD_F32, C, -1, 1);
 }
 
-static hd_status apply_call(const hd_ops *ops, const hd_run *run)
+static hd_status apply_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->batchnorm_apply(hd_dev(run, "y"), hd_dev(run, "x"), hd_dev(run, "running_mean"),
 	        hd_dev(run, "running_var"), hd_dev(run, "gamma"), hd_dev(run, "bias"), NORM_EPS, run->shape->d[0],
@@ -250,7 +250,7 @@ static hd_status apply_call(const hd_ops *ops, const hd_run *run)
 }
 
 /* Sum, root and quotient: 2 eps of the scale; products and sums, also with mean * scale taken first: 2 more. */
-static void apply_reference(hd_run *run)
+static void apply_reference(hd_case_run *run)
 {
 	ref_batchnorm_apply(hd_want(run, "y"), hd_mag(run, "y"), hd_val(run, "x"), hd_val(run, "running_mean"),
 	        hd_val(run, "running_var"), hd_val(run, "gamma"), hd_val(run, "bias"), (double)NORM_EPS,

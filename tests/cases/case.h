@@ -34,7 +34,7 @@ typedef struct hd_buffer {
 
 typedef struct hd_case hd_case;
 
-typedef struct hd_run {
+typedef struct hd_case_run {
 	const hd_case *op;
 	const hd_shape *shape;
 	int variant;
@@ -43,7 +43,7 @@ typedef struct hd_run {
 	uint64_t random;
 	hd_buffer buffer[HD_CASE_BUFFERS];
 	int buffers;
-} hd_run;
+} hd_case_run;
 
 struct hd_case {
 	const char *name;
@@ -54,10 +54,10 @@ struct hd_case {
 	int bench_count;
 	int variants; /* every shape runs with variant 0 .. variants-1; 0 counts as 1 */
 	bool betas;   /* every shape runs with beta 0, 1 and 0.5 */
-	void (*make)(hd_run *run, const hd_ops *ops);
-	hd_status (*call)(const hd_ops *ops, const hd_run *run);
-	void (*reference)(hd_run *run);     /* fills want, magnitude and bound of every output */
-	hd_status (*gradient)(hd_run *run); /* checks the backward reference by differences; NULL: no backward */
+	void (*make)(hd_case_run *run, const hd_ops *ops);
+	hd_status (*call)(const hd_ops *ops, const hd_case_run *run);
+	void (*reference)(hd_case_run *run);     /* fills want, magnitude and bound of every output */
+	hd_status (*gradient)(hd_case_run *run); /* checks the backward reference by differences; NULL: no backward */
 	double (*flops)(const hd_shape *shape);
 	double (*bytes)(const hd_shape *shape); /* compulsory traffic: every tensor once */
 };
@@ -67,30 +67,30 @@ struct hd_case {
 /* ---- making buffers; memory failure ends the program, for there is nothing to test without ---- */
 
 /* Uniform in [low, high); integers for integer types, half floats for HD_F16. */
-hd_buffer *hd_input(hd_run *run, const char *name, hd_dtype dtype, int64_t count, double low, double high);
+hd_buffer *hd_input(hd_case_run *run, const char *name, hd_dtype dtype, int64_t count, double low, double high);
 /* NaN (integers: -1) before the call. */
-hd_buffer *hd_output(hd_run *run, const char *name, hd_dtype dtype, int64_t count);
+hd_buffer *hd_output(hd_case_run *run, const char *name, hd_dtype dtype, int64_t count);
 /* A parameter gradient: NaN before the call with beta 0, else random. */
-hd_buffer *hd_gradient_output(hd_run *run, const char *name, int64_t count);
-hd_buffer *hd_scratch(hd_run *run, size_t bytes);
+hd_buffer *hd_gradient_output(hd_case_run *run, const char *name, int64_t count);
+hd_buffer *hd_scratch(hd_case_run *run, size_t bytes);
 /* Sets one element of the contents before the call. */
 void hd_set(hd_buffer *buffer, int64_t i, double value);
-double hd_random(hd_run *run, double low, double high);
+double hd_random(hd_case_run *run, double low, double high);
 
 /* ---- looking buffers up by name: device pointer (NULL where there is none), contents, reference ---- */
-void *hd_dev(const hd_run *run, const char *name);
-double *hd_val(const hd_run *run, const char *name);
-double *hd_want(const hd_run *run, const char *name);
-double *hd_mag(const hd_run *run, const char *name);
-hd_buffer *hd_find(const hd_run *run, const char *name);
-bool hd_has(const hd_run *run, const char *name);
+void *hd_dev(const hd_case_run *run, const char *name);
+double *hd_val(const hd_case_run *run, const char *name);
+double *hd_want(const hd_case_run *run, const char *name);
+double *hd_mag(const hd_case_run *run, const char *name);
+hd_buffer *hd_find(const hd_case_run *run, const char *name);
+bool hd_has(const hd_case_run *run, const char *name);
 
 /* ---- bounds ---- */
 
 /* bound = c * eps * magnitude + eps * |want| for all elements. */
-void hd_bound(hd_run *run, const char *name, double c);
+void hd_bound(hd_case_run *run, const char *name, double c);
 /* No rounding allowed. */
-void hd_exact(hd_run *run, const char *name);
+void hd_exact(hd_case_run *run, const char *name);
 
 /*
  * c of a float sum of n products in any order: the worst case n roundings of eps/2 (Higham 2002, section 4.2), or
@@ -103,25 +103,25 @@ double hd_sum_c(int64_t n);
  * Compares <g, (f(x+hd) - f(x-hd))/2h> with <gradient, d> for a random d, in double, to 1e-6 of the sum of
  * magnitudes. f: y (ny) from x (nx).
  */
-typedef void (*hd_function)(double *y, const double *x, const hd_run *run);
-hd_status hd_check_gradient(hd_run *run, const char *with_respect_to, hd_function f, const double *x, int64_t nx,
+typedef void (*hd_function)(double *y, const double *x, const hd_case_run *run);
+hd_status hd_check_gradient(hd_case_run *run, const char *with_respect_to, hd_function f, const double *x, int64_t nx,
         const double *gradient, const double *g, int64_t ny);
 
 /* ---- running ---- */
 
 /* "N=2 H=32 W=8 C=40 variant 1 beta 0.5" */
-void hd_describe(char *out, size_t bytes, const hd_run *run);
+void hd_describe(char *out, size_t bytes, const hd_case_run *run);
 
-/* Inputs and device memory of a run; `run` holds nothing before. Free with hd_run_free also after failure. */
-hd_status hd_run_make(hd_run *run, const hd_case *op, const hd_shape *shape, int variant, double beta, uint64_t seed,
-        hd_backend *backend);
-void hd_run_free(hd_run *run, hd_backend *backend);
+/* Inputs and device memory of a run; `run` holds nothing before. Free with hd_case_run_free also after failure. */
+hd_status hd_case_run_make(hd_case_run *run, const hd_case *op, const hd_shape *shape, int variant, double beta,
+        uint64_t seed, hd_backend *backend);
+void hd_case_run_free(hd_case_run *run, hd_backend *backend);
 
 /*
  * Runs the operation twice and checks everything that the contract says: results within their bounds, guards
  * whole, inputs unchanged, both runs the same bits; HD_E_FAILED with the first violation in the error text.
  */
-hd_status hd_run_check(hd_run *run, hd_backend *backend);
+hd_status hd_case_run_check(hd_case_run *run, hd_backend *backend);
 
 /* The case of an operation, NULL where there is none. */
 const hd_case *hd_case_find(const char *name);

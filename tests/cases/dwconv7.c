@@ -10,7 +10,7 @@ static int64_t size_of(const hd_shape *s)
 	return s->d[0] * s->d[1] * s->d[2] * s->d[3];
 }
 
-static void fwd_make(hd_run *run, const hd_ops *ops)
+static void fwd_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	int64_t C = run->shape->d[3];
@@ -20,14 +20,14 @@ static void fwd_make(hd_run *run, const hd_ops *ops)
 	hd_input(run, "b", HD_F32, C, -1, 1);
 }
 
-static hd_status fwd_call(const hd_ops *ops, const hd_run *run)
+static hd_status fwd_call(const hd_ops *ops, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	return ops->dwconv7_fwd(hd_dev(run, "y"), hd_dev(run, "x"), hd_dev(run, "k"), hd_dev(run, "b"), HD_F32, d[0],
 	        d[1], d[2], d[3], NULL);
 }
 
-static void fwd_reference(hd_run *run)
+static void fwd_reference(hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	ref_dwconv7_fwd(hd_want(run, "y"), hd_mag(run, "y"), hd_val(run, "x"), hd_val(run, "k"), hd_val(run, "b"), d[0],
@@ -35,7 +35,7 @@ static void fwd_reference(hd_run *run)
 	hd_bound(run, "y", hd_sum_c(TERMS));
 }
 
-static void data_make(hd_run *run, const hd_ops *ops)
+static void data_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	hd_output(run, "dx", HD_F32, size_of(run->shape));
@@ -46,14 +46,14 @@ static void data_make(hd_run *run, const hd_ops *ops)
 		hd_input(run, "residual", HD_F32, size_of(run->shape), -1, 1);
 }
 
-static hd_status data_call(const hd_ops *ops, const hd_run *run)
+static hd_status data_call(const hd_ops *ops, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	return ops->dwconv7_bwd_data(hd_dev(run, "dx"), hd_dev(run, "dy"), hd_dev(run, "k"), hd_dev(run, "residual"),
 	        HD_F32, d[0], d[1], d[2], d[3], NULL);
 }
 
-static void data_reference(hd_run *run)
+static void data_reference(hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	ref_dwconv7_bwd_data(hd_want(run, "dx"), hd_mag(run, "dx"), hd_val(run, "dy"), hd_val(run, "k"),
@@ -61,13 +61,13 @@ static void data_reference(hd_run *run)
 	hd_bound(run, "dx", hd_sum_c(TERMS));
 }
 
-static void f_of_x(double *y, const double *x, const hd_run *run)
+static void f_of_x(double *y, const double *x, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	ref_dwconv7_fwd(y, NULL, x, hd_val(run, "k"), hd_val(run, "zero"), d[0], d[1], d[2], d[3]);
 }
 
-static hd_status data_gradient(hd_run *run)
+static hd_status data_gradient(hd_case_run *run)
 {
 	if (hd_has(run, "residual"))
 		return HD_OK; /* an added constant, not part of the derivative */
@@ -75,7 +75,7 @@ static hd_status data_gradient(hd_run *run)
 	return hd_check_gradient(run, "x", f_of_x, hd_val(run, "dy"), n, hd_want(run, "dx"), hd_val(run, "dy"), n);
 }
 
-static void weight_make(hd_run *run, const hd_ops *ops)
+static void weight_make(hd_case_run *run, const hd_ops *ops)
 {
 	const int64_t *d = run->shape->d;
 	hd_gradient_output(run, "dk", 49 * d[3]);
@@ -87,14 +87,14 @@ static void weight_make(hd_run *run, const hd_ops *ops)
 	hd_scratch(run, ops->dwconv7_bwd_weight_work(d[0], d[1], d[2], d[3]));
 }
 
-static hd_status weight_call(const hd_ops *ops, const hd_run *run)
+static hd_status weight_call(const hd_ops *ops, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	return ops->dwconv7_bwd_weight(hd_dev(run, "dk"), hd_dev(run, "db"), hd_dev(run, "dy"), hd_dev(run, "x"),
 	        (float)run->beta, hd_dev(run, "work"), HD_F32, d[0], d[1], d[2], d[3], NULL);
 }
 
-static void weight_reference(hd_run *run)
+static void weight_reference(hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	ref_dwconv7_bwd_weight(hd_want(run, "dk"), hd_mag(run, "dk"), hd_want(run, "db"), hd_mag(run, "db"),
@@ -104,19 +104,19 @@ static void weight_reference(hd_run *run)
 	hd_bound(run, "db", hd_sum_c(d[0] * d[1] * d[2] + 1));
 }
 
-static void f_of_k(double *y, const double *k, const hd_run *run)
+static void f_of_k(double *y, const double *k, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	ref_dwconv7_fwd(y, NULL, hd_val(run, "x"), k, hd_val(run, "b"), d[0], d[1], d[2], d[3]);
 }
 
-static void f_of_b(double *y, const double *b, const hd_run *run)
+static void f_of_b(double *y, const double *b, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	ref_dwconv7_fwd(y, NULL, hd_val(run, "x"), hd_val(run, "k"), b, d[0], d[1], d[2], d[3]);
 }
 
-static hd_status weight_gradient(hd_run *run)
+static hd_status weight_gradient(hd_case_run *run)
 {
 	hd_status st = HD_OK;
 	int64_t n = size_of(run->shape), C = run->shape->d[3];

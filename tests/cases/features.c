@@ -14,7 +14,7 @@ static const hd_dtype iq_types[] = {HD_I8, HD_U8, HD_I16, HD_F32, HD_F64};
 static const double iq_low[] = {-128, 0, -32768, -1, -1}, iq_high[] = {128, 256, 32768, 1, 1};
 #define MAGNITUDE_SCALE 0.37f
 
-static void magnitude_make(hd_run *run, const hd_ops *ops)
+static void magnitude_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	int v = run->variant;
@@ -22,14 +22,14 @@ static void magnitude_make(hd_run *run, const hd_ops *ops)
 	hd_input(run, "iq", iq_types[v], 2 * run->shape->d[0], iq_low[v], iq_high[v]);
 }
 
-static hd_status magnitude_call(const hd_ops *ops, const hd_run *run)
+static hd_status magnitude_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->magnitude(
 	        hd_dev(run, "out"), hd_dev(run, "iq"), iq_types[run->variant], MAGNITUDE_SCALE, run->shape->d[0], NULL);
 }
 
 /* Two conversions, two products, a sum, a root, the scale: three eps of the result. */
-static void magnitude_reference(hd_run *run)
+static void magnitude_reference(hd_case_run *run)
 {
 	double offset = iq_types[run->variant] == HD_U8 ? 127.5 : 0;
 	ref_magnitude(hd_want(run, "out"), hd_val(run, "iq"), offset, (double)MAGNITUDE_SCALE, run->shape->d[0]);
@@ -68,14 +68,14 @@ static stft_sizes stft_of(const hd_shape *s)
 	return (stft_sizes){s->d[0], s->d[1], s->d[2], s->d[3], s->d[4], s->d[5], s->d[3] / 2 + 1};
 }
 
-static void stft_inputs(hd_run *run, stft_sizes z)
+static void stft_inputs(hd_case_run *run, stft_sizes z)
 {
 	hd_input(run, "x", HD_F32, z.R * z.n, -1, 1);
 	hd_input(run, "window", HD_F32, z.n_fft, 0, 1);
 }
 
 /* Triangle-like supports of 1 to 5 bins; every third filter is empty. */
-static void mel_inputs(hd_run *run, int64_t F, int64_t M)
+static void mel_inputs(hd_case_run *run, int64_t F, int64_t M)
 {
 	hd_buffer *first = hd_input(run, "first", HD_I32, M, 0, 1);
 	hd_buffer *offset = hd_input(run, "offset", HD_I32, M + 1, 0, 1);
@@ -101,7 +101,7 @@ static double power_bound(double power, double l1, double scale, int64_t n_fft)
 	return 2 * sqrt(power) * e + e * e + 2 * HD_EPS * power;
 }
 
-static void stft_make(hd_run *run, const hd_ops *ops)
+static void stft_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	stft_sizes z = stft_of(run->shape);
@@ -109,14 +109,14 @@ static void stft_make(hd_run *run, const hd_ops *ops)
 	stft_inputs(run, z);
 }
 
-static hd_status stft_call(const hd_ops *ops, const hd_run *run)
+static hd_status stft_call(const hd_ops *ops, const hd_case_run *run)
 {
 	stft_sizes z = stft_of(run->shape);
 	return ops->stft_power(hd_dev(run, "power"), hd_dev(run, "x"), hd_dev(run, "window"), STFT_SCALE, z.R, z.n, z.T,
 	        z.n_fft, z.hop, NULL);
 }
 
-static void stft_reference(hd_run *run)
+static void stft_reference(hd_case_run *run)
 {
 	stft_sizes z = stft_of(run->shape);
 	double *l1 = calloc((size_t)(z.R * z.T) + 1, sizeof *l1);
@@ -154,7 +154,7 @@ const hd_case hd_case_stft_power = {"stft_power", "R n T n_fft hop M", stft_shap
 
 /* ---- mel_db; d: R T F M ---- */
 
-static void mel_make(hd_run *run, const hd_ops *ops)
+static void mel_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	const int64_t *d = run->shape->d;
@@ -163,7 +163,7 @@ static void mel_make(hd_run *run, const hd_ops *ops)
 	mel_inputs(run, d[2], d[3]);
 }
 
-static hd_status mel_call(const hd_ops *ops, const hd_run *run)
+static hd_status mel_call(const hd_ops *ops, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	return ops->mel_db(hd_dev(run, "db"), hd_dev(run, "power"), hd_dev(run, "first"), hd_dev(run, "offset"),
@@ -174,7 +174,7 @@ static hd_status mel_call(const hd_ops *ops, const hd_run *run)
  * A sum of positive terms is off by (length + 2) eps/2 of itself, which the logarithm turns into that times
  * 10/ln 10; the logarithm and its factor round to 2 eps of the result.
  */
-static void mel_reference(hd_run *run)
+static void mel_reference(hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	hd_buffer *out = hd_find(run, "db");
@@ -207,7 +207,7 @@ const hd_case hd_case_mel_db = {"mel_db", "R T F M", mel_shapes, HD_COUNT(mel_sh
 
 /* ---- stft_mel_db ---- */
 
-static void fused_make(hd_run *run, const hd_ops *ops)
+static void fused_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	stft_sizes z = stft_of(run->shape);
@@ -216,7 +216,7 @@ static void fused_make(hd_run *run, const hd_ops *ops)
 	mel_inputs(run, z.F, z.M);
 }
 
-static hd_status fused_call(const hd_ops *ops, const hd_run *run)
+static hd_status fused_call(const hd_ops *ops, const hd_case_run *run)
 {
 	stft_sizes z = stft_of(run->shape);
 	return ops->stft_mel_db(hd_dev(run, "db"), hd_dev(run, "x"), hd_dev(run, "window"), STFT_SCALE,
@@ -225,7 +225,7 @@ static hd_status fused_call(const hd_ops *ops, const hd_run *run)
 }
 
 /* The bins' bounds go through the filter with its weights, then as in mel_reference; e < 1 to first order. */
-static void fused_reference(hd_run *run)
+static void fused_reference(hd_case_run *run)
 {
 	stft_sizes z = stft_of(run->shape);
 	size_t bins = (size_t)(z.R * z.T * z.F) + 1;
@@ -266,7 +266,7 @@ const hd_case hd_case_stft_mel_db = {"stft_mel_db", "R n T n_fft hop M", stft_sh
 
 /* ---- mfcc; d: R M K H T ---- */
 
-static void mfcc_make(hd_run *run, const hd_ops *ops)
+static void mfcc_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	const int64_t *d = run->shape->d;
@@ -275,14 +275,14 @@ static void mfcc_make(hd_run *run, const hd_ops *ops)
 	hd_input(run, "dct", HD_F32, d[2] * d[1], -0.3, 0.3);
 }
 
-static hd_status mfcc_call(const hd_ops *ops, const hd_run *run)
+static hd_status mfcc_call(const hd_ops *ops, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	return ops->mfcc(hd_dev(run, "out"), hd_dev(run, "db"), hd_dev(run, "dct"), d[0], d[1], d[2], d[3], d[4], NULL);
 }
 
 /* A sum of M products; the rows behind the coefficients have no terms, and so no error. */
-static void mfcc_reference(hd_run *run)
+static void mfcc_reference(hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	ref_mfcc(hd_want(run, "out"), hd_mag(run, "out"), hd_val(run, "db"), hd_val(run, "dct"), d[0], d[1], d[2], d[3],
@@ -315,7 +315,7 @@ const hd_case hd_case_mfcc = {"mfcc", "R M K H T", mfcc_shapes, HD_COUNT(mfcc_sh
 static const hd_augment assemble_augment = {
         .dropout = 0.3f, .scale_min = 0.9f, .scale_max = 1.2f, .level_jitter = 3, .receiver_dropout = 0.6f};
 
-static void assemble_make(hd_run *run, const hd_ops *ops)
+static void assemble_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	const int64_t *d = run->shape->d;
@@ -345,7 +345,7 @@ static void assemble_make(hd_run *run, const hd_ops *ops)
 	}
 }
 
-static hd_status assemble_call(const hd_ops *ops, const hd_run *run)
+static hd_status assemble_call(const hd_ops *ops, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	return ops->assemble_batch(hd_dev(run, "out"), hd_dev(run, "db"), hd_dev(run, "index"), hd_dev(run, "start"),
@@ -366,7 +366,7 @@ static double *doubles(int64_t count)
  * Rounding of the mean, of the difference, of rstd and of the product, two eps in all; own statistics twice that;
  * the gain, the exponential, the logarithm (2 ulp each), their sums and products and the factor add at most four more.
  */
-static void assemble_reference(hd_run *run)
+static void assemble_reference(hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	const hd_augment *augment = run->variant == 3 ? &assemble_augment : NULL;

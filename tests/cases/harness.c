@@ -25,7 +25,7 @@
 #define ASAN_UNPOISON_MEMORY_REGION(address, bytes) ((void)(address), (void)(bytes))
 #endif
 
-static void forbid_guards(const hd_run *run, bool forbidden)
+static void forbid_guards(const hd_case_run *run, bool forbidden)
 {
 	/* then the emulation's own mark lies on all of the device's memory */
 	if (getenv("HD_EMU_POISON"))
@@ -52,7 +52,7 @@ static void *need(size_t count, size_t bytes)
 }
 
 /* splitmix64 (Steele, Lea, Flood 2014) */
-double hd_random(hd_run *run, double low, double high)
+double hd_random(hd_case_run *run, double low, double high)
 {
 	uint64_t z = run->random += 0x9e3779b97f4a7c15u;
 	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -119,7 +119,7 @@ void hd_set(hd_buffer *buffer, int64_t i, double value)
 	buffer->value[i] = load(buffer->image, buffer->dtype, (size_t)i);
 }
 
-static hd_buffer *add_buffer(hd_run *run, const char *name, hd_role role, hd_dtype dtype, size_t count)
+static hd_buffer *add_buffer(hd_case_run *run, const char *name, hd_role role, hd_dtype dtype, size_t count)
 {
 	if (run->buffers == HD_CASE_BUFFERS || hd_has(run, name)) {
 		fprintf(stderr, "%s: buffer '%s': one too many, or the name twice\n", run->op->name, name);
@@ -144,7 +144,7 @@ static hd_buffer *add_buffer(hd_run *run, const char *name, hd_role role, hd_dty
 	return b;
 }
 
-static void randomise(hd_run *run, hd_buffer *b, double low, double high)
+static void randomise(hd_case_run *run, hd_buffer *b, double low, double high)
 {
 	bool integer = b->dtype == HD_I8 || b->dtype == HD_U8 || b->dtype == HD_I16 || b->dtype == HD_I32;
 	for (size_t i = 0; i < b->count; i++) {
@@ -153,19 +153,19 @@ static void randomise(hd_run *run, hd_buffer *b, double low, double high)
 	}
 }
 
-hd_buffer *hd_input(hd_run *run, const char *name, hd_dtype dtype, int64_t count, double low, double high)
+hd_buffer *hd_input(hd_case_run *run, const char *name, hd_dtype dtype, int64_t count, double low, double high)
 {
 	hd_buffer *b = add_buffer(run, name, HD_INPUT, dtype, (size_t)count);
 	randomise(run, b, low, high);
 	return b;
 }
 
-hd_buffer *hd_output(hd_run *run, const char *name, hd_dtype dtype, int64_t count)
+hd_buffer *hd_output(hd_case_run *run, const char *name, hd_dtype dtype, int64_t count)
 {
 	return add_buffer(run, name, HD_OUTPUT, dtype, (size_t)count);
 }
 
-hd_buffer *hd_gradient_output(hd_run *run, const char *name, int64_t count)
+hd_buffer *hd_gradient_output(hd_case_run *run, const char *name, int64_t count)
 {
 	hd_buffer *b = add_buffer(run, name, HD_OUTPUT, HD_F32, (size_t)count);
 	if (run->beta != 0)
@@ -173,12 +173,12 @@ hd_buffer *hd_gradient_output(hd_run *run, const char *name, int64_t count)
 	return b;
 }
 
-hd_buffer *hd_scratch(hd_run *run, size_t bytes)
+hd_buffer *hd_scratch(hd_case_run *run, size_t bytes)
 {
 	return add_buffer(run, "work", HD_SCRATCH, HD_U8, bytes);
 }
 
-bool hd_has(const hd_run *run, const char *name)
+bool hd_has(const hd_case_run *run, const char *name)
 {
 	for (int i = 0; i < run->buffers; i++)
 		if (!strcmp(run->buffer[i].name, name))
@@ -186,7 +186,7 @@ bool hd_has(const hd_run *run, const char *name)
 	return false;
 }
 
-hd_buffer *hd_find(const hd_run *run, const char *name)
+hd_buffer *hd_find(const hd_case_run *run, const char *name)
 {
 	for (int i = 0; i < run->buffers; i++)
 		if (!strcmp(run->buffer[i].name, name))
@@ -195,27 +195,27 @@ hd_buffer *hd_find(const hd_run *run, const char *name)
 	abort();
 }
 
-void *hd_dev(const hd_run *run, const char *name)
+void *hd_dev(const hd_case_run *run, const char *name)
 {
 	return hd_has(run, name) ? hd_find(run, name)->device : NULL;
 }
 
-double *hd_val(const hd_run *run, const char *name)
+double *hd_val(const hd_case_run *run, const char *name)
 {
 	return hd_has(run, name) ? hd_find(run, name)->value : NULL;
 }
 
-double *hd_want(const hd_run *run, const char *name)
+double *hd_want(const hd_case_run *run, const char *name)
 {
 	return hd_has(run, name) ? hd_find(run, name)->want : NULL;
 }
 
-double *hd_mag(const hd_run *run, const char *name)
+double *hd_mag(const hd_case_run *run, const char *name)
 {
 	return hd_has(run, name) ? hd_find(run, name)->magnitude : NULL;
 }
 
-void hd_bound(hd_run *run, const char *name, double c)
+void hd_bound(hd_case_run *run, const char *name, double c)
 {
 	if (!hd_has(run, name))
 		return;
@@ -224,7 +224,7 @@ void hd_bound(hd_run *run, const char *name, double c)
 		b->bound[i] = c * HD_EPS * b->magnitude[i] + HD_EPS * fabs(b->want[i]);
 }
 
-void hd_exact(hd_run *run, const char *name)
+void hd_exact(hd_case_run *run, const char *name)
 {
 	hd_buffer *b = hd_find(run, name);
 	for (size_t i = 0; i < b->count; i++)
@@ -236,7 +236,7 @@ double hd_sum_c(int64_t n)
 	return fmin((double)n, 6 * sqrt((double)n)) / 2 + 1;
 }
 
-hd_status hd_check_gradient(hd_run *run, const char *with_respect_to, hd_function f, const double *x, int64_t nx,
+hd_status hd_check_gradient(hd_case_run *run, const char *with_respect_to, hd_function f, const double *x, int64_t nx,
         const double *gradient, const double *g, int64_t ny)
 {
 	double *d = need((size_t)nx, sizeof *d), *at = need((size_t)nx, sizeof *at);
@@ -269,7 +269,7 @@ hd_status hd_check_gradient(hd_run *run, const char *with_respect_to, hd_functio
 	return HD_OK;
 }
 
-void hd_describe(char *out, size_t bytes, const hd_run *run)
+void hd_describe(char *out, size_t bytes, const hd_case_run *run)
 {
 	size_t at = 0;
 	const char *name = run->op->dims;
@@ -285,10 +285,10 @@ void hd_describe(char *out, size_t bytes, const hd_run *run)
 		snprintf(out + at, bytes - at, " beta %g", run->beta);
 }
 
-hd_status hd_run_make(hd_run *run, const hd_case *op, const hd_shape *shape, int variant, double beta, uint64_t seed,
-        hd_backend *backend)
+hd_status hd_case_run_make(hd_case_run *run, const hd_case *op, const hd_shape *shape, int variant, double beta,
+        uint64_t seed, hd_backend *backend)
 {
-	*run = (hd_run){.op = op, .shape = shape, .variant = variant, .beta = beta, .seed = seed, .random = seed};
+	*run = (hd_case_run){.op = op, .shape = shape, .variant = variant, .beta = beta, .seed = seed, .random = seed};
 	op->make(run, &backend->ops);
 	for (int i = 0; i < run->buffers; i++) {
 		hd_buffer *b = &run->buffer[i];
@@ -300,7 +300,7 @@ hd_status hd_run_make(hd_run *run, const hd_case *op, const hd_shape *shape, int
 	return HD_OK;
 }
 
-void hd_run_free(hd_run *run, hd_backend *backend)
+void hd_case_run_free(hd_case_run *run, hd_backend *backend)
 {
 	for (int i = run->buffers - 1; i >= 0; i--) {
 		hd_buffer *b = &run->buffer[i];
@@ -314,7 +314,7 @@ void hd_run_free(hd_run *run, hd_backend *backend)
 	run->buffers = 0;
 }
 
-static hd_status violation(const hd_run *run, const hd_backend *backend, const char *name, const char *what)
+static hd_status violation(const hd_case_run *run, const hd_backend *backend, const char *name, const char *what)
 {
 	char text[160];
 	hd_describe(text, sizeof text, run);
@@ -323,7 +323,7 @@ static hd_status violation(const hd_run *run, const hd_backend *backend, const c
 }
 
 /* Contents and guards to the device, the call, everything back into `after` (one block per buffer). */
-static hd_status execute(hd_run *run, hd_backend *backend, unsigned char **after)
+static hd_status execute(hd_case_run *run, hd_backend *backend, unsigned char **after)
 {
 	hd_status st = HD_OK;
 	for (int i = 0; i < run->buffers; i++) {
@@ -354,7 +354,8 @@ done:
 	return st;
 }
 
-static hd_status compare(const hd_run *run, const hd_backend *backend, const hd_buffer *b, const unsigned char *data)
+static hd_status compare(
+        const hd_case_run *run, const hd_backend *backend, const hd_buffer *b, const unsigned char *data)
 {
 	for (size_t i = 0; i < b->count; i++) {
 		double got = load(data, b->dtype, i), want = b->want[i];
@@ -369,7 +370,8 @@ static hd_status compare(const hd_run *run, const hd_backend *backend, const hd_
 	return HD_OK;
 }
 
-static hd_status inspect(const hd_run *run, const hd_backend *backend, const hd_buffer *b, const unsigned char *after)
+static hd_status inspect(
+        const hd_case_run *run, const hd_backend *backend, const hd_buffer *b, const unsigned char *after)
 {
 	size_t bytes = b->count * hd_dtype_bytes(b->dtype);
 	for (size_t i = 0; i < GUARD; i++) {
@@ -383,7 +385,7 @@ static hd_status inspect(const hd_run *run, const hd_backend *backend, const hd_
 	return b->role == HD_OUTPUT ? compare(run, backend, b, after + GUARD) : HD_OK;
 }
 
-hd_status hd_run_check(hd_run *run, hd_backend *backend)
+hd_status hd_case_run_check(hd_case_run *run, hd_backend *backend)
 {
 	hd_status st = HD_OK;
 	unsigned char *first[HD_CASE_BUFFERS] = {NULL}, *second[HD_CASE_BUFFERS] = {NULL};

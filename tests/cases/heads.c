@@ -10,7 +10,7 @@
 #define LAYER 5u
 static const float drop_p[] = {0.0f, 0.3f};
 
-static void drop_fwd_make(hd_run *run, const hd_ops *ops)
+static void drop_fwd_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	int64_t N = run->shape->d[0], C = run->shape->d[1];
@@ -22,14 +22,14 @@ static void drop_fwd_make(hd_run *run, const hd_ops *ops)
 	}
 }
 
-static hd_status drop_fwd_call(const hd_ops *ops, const hd_run *run)
+static hd_status drop_fwd_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->relu_dropout_fwd(hd_dev(run, "y"), hd_dev(run, "x"), hd_dev(run, "key"), hd_dev(run, "sample"),
 	        LAYER, drop_p[run->variant], HD_F32, run->shape->d[0], run->shape->d[1], NULL);
 }
 
 /* 1-p, its reciprocal and the product round once each, half an eps of the result in hd_bound's term. */
-static void drop_fwd_reference(hd_run *run)
+static void drop_fwd_reference(hd_case_run *run)
 {
 	hd_buffer *y = hd_find(run, "y");
 	uint32_t seed[2] = {0}, epoch = 0;
@@ -46,7 +46,7 @@ static void drop_fwd_reference(hd_run *run)
 	hd_bound(run, "y", 1);
 }
 
-static void drop_bwd_make(hd_run *run, const hd_ops *ops)
+static void drop_bwd_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	int64_t n = run->shape->d[0];
@@ -58,13 +58,13 @@ static void drop_bwd_make(hd_run *run, const hd_ops *ops)
 		hd_set(y, i, y->value[i] < 0 ? 0 : y->value[i] + 0.1);
 }
 
-static hd_status drop_bwd_call(const hd_ops *ops, const hd_run *run)
+static hd_status drop_bwd_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->relu_dropout_bwd(hd_dev(run, "dx"), hd_dev(run, "dy"), hd_dev(run, "y"), drop_p[run->variant],
 	        HD_F32, run->shape->d[0], NULL);
 }
 
-static void drop_bwd_reference(hd_run *run)
+static void drop_bwd_reference(hd_case_run *run)
 {
 	hd_buffer *dx = hd_find(run, "dx");
 	ref_relu_dropout_bwd(
@@ -75,14 +75,14 @@ static void drop_bwd_reference(hd_run *run)
 }
 
 /* With the mask of y given, forward is max(x,0)/(1-p); y itself, 0 moved to -1, serves as x. */
-static void drop_f(double *y, const double *x, const hd_run *run)
+static void drop_f(double *y, const double *x, const hd_case_run *run)
 {
 	for (int64_t i = 0; i < run->shape->d[0]; i++)
 		y[i] = hd_val(run, "y")[i] == 0 ? fmax(x[i] - 1, 0)
 		                                : fmax(x[i], 0) / (1 - (double)drop_p[run->variant]);
 }
 
-static hd_status drop_gradient(hd_run *run)
+static hd_status drop_gradient(hd_case_run *run)
 {
 	int64_t n = run->shape->d[0];
 	return hd_check_gradient(run, "x", drop_f, hd_val(run, "y"), n, hd_want(run, "dx"), hd_val(run, "dy"), n);
@@ -121,7 +121,7 @@ const hd_case hd_case_relu_dropout_bwd = {"relu_dropout_bwd", "n", drop_flat, HD
 
 /* ---- drop_path_scale; d: B N ---- */
 
-static void path_make(hd_run *run, const hd_ops *ops)
+static void path_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	int64_t B = run->shape->d[0], N = run->shape->d[1];
@@ -133,14 +133,14 @@ static void path_make(hd_run *run, const hd_ops *ops)
 	hd_input(run, "sample", HD_I32, N, -0x1p31, 0x1p31);
 }
 
-static hd_status path_call(const hd_ops *ops, const hd_run *run)
+static hd_status path_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->drop_path_scale(hd_dev(run, "scale"), hd_dev(run, "p"), hd_dev(run, "key"), hd_dev(run, "sample"),
 	        run->shape->d[0], run->shape->d[1], NULL);
 }
 
 /* 1-p and its reciprocal round once each; p is near 1 at most by ten times. */
-static void path_reference(hd_run *run)
+static void path_reference(hd_case_run *run)
 {
 	hd_buffer *scale = hd_find(run, "scale");
 	const double *key = hd_val(run, "key");
@@ -179,12 +179,12 @@ const hd_case hd_case_drop_path_scale = {"drop_path_scale", "B N", path_shapes, 
 #define NLL_SCALE 0.7f
 #define KINK_DISTANCE 0.01 /* differences do not converge over the kinks of the clamp */
 
-static bool nll_rough(const hd_run *run)
+static bool nll_rough(const hd_case_run *run)
 {
 	return run->variant >= NLL_PLAIN;
 }
 
-static hd_loss nll_settings(const hd_run *run)
+static hd_loss nll_settings(const hd_case_run *run)
 {
 	hd_loss loss = {.kind = (hd_loss_kind)(run->variant % NLL_KINDS),
 	        .bound = (hd_sigma_bound)(run->variant / NLL_KINDS % NLL_BOUNDS),
@@ -212,7 +212,7 @@ static void nll_place_u(hd_buffer *u, const hd_loss *loss, bool rough)
 	}
 }
 
-static void nll_make(hd_run *run, const hd_ops *ops)
+static void nll_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	int64_t N = run->shape->d[0];
@@ -246,7 +246,7 @@ static void nll_make(hd_run *run, const hd_ops *ops)
 	}
 }
 
-static hd_status nll_call(const hd_ops *ops, const hd_run *run)
+static hd_status nll_call(const hd_ops *ops, const hd_case_run *run)
 {
 	hd_loss loss = nll_settings(run);
 	return ops->gaussian_nll(hd_dev(run, "sums"), hd_dev(run, "sigma"), hd_dev(run, "dmu"), hd_dev(run, "du"),
@@ -258,7 +258,7 @@ static hd_status nll_call(const hd_ops *ops, const hd_run *run)
  * Magnitudes of one element of a row with a weight, with root = sqrt(v) and factor = v^beta: the difference over root
  * is off by 1 eps of |mu| + |target| and what root is off, its square by twice that.
  */
-static void nll_magnitudes(hd_run *run, int64_t i, const hd_loss *loss)
+static void nll_magnitudes(hd_case_run *run, int64_t i, const hd_loss *loss)
 {
 	double w = hd_val(run, "weight")[i / 2], s = hd_want(run, "sigma")[i], *sums = hd_mag(run, "sums");
 	double label = hd_has(run, "label_sigma") ? hd_val(run, "label_sigma")[i / 2] : 0, root = hypot(s, label);
@@ -284,7 +284,7 @@ static void nll_magnitudes(hd_run *run, int64_t i, const hd_loss *loss)
  * sigma/root, and the slope's. The factor of beta-nll adds 2 beta times root's and its own 2. Sums add 2N such terms.
  * Sigma of a row of weight 0 that holds NaN is unspecified.
  */
-static void nll_reference(hd_run *run)
+static void nll_reference(hd_case_run *run)
 {
 	hd_loss loss = nll_settings(run);
 	int64_t N = run->shape->d[0];
@@ -318,7 +318,7 @@ static double nll_variance(double u, double label, const hd_loss *loss)
 }
 
 /* Sum of weighted losses by the definition alone; what beta-nll takes as constant comes from the run's own u. */
-static double weighted_loss(const double *mu, const double *u, const hd_run *run)
+static double weighted_loss(const double *mu, const double *u, const hd_case_run *run)
 {
 	double sum = 0;
 	hd_loss loss = nll_settings(run);
@@ -335,17 +335,17 @@ static double weighted_loss(const double *mu, const double *u, const hd_run *run
 	return sum;
 }
 
-static void nll_f_of_mu(double *y, const double *mu, const hd_run *run)
+static void nll_f_of_mu(double *y, const double *mu, const hd_case_run *run)
 {
 	y[0] = weighted_loss(mu, hd_val(run, "u"), run);
 }
 
-static void nll_f_of_u(double *y, const double *u, const hd_run *run)
+static void nll_f_of_u(double *y, const double *u, const hd_case_run *run)
 {
 	y[0] = weighted_loss(hd_val(run, "mu"), u, run);
 }
 
-static hd_status nll_gradient(hd_run *run)
+static hd_status nll_gradient(hd_case_run *run)
 {
 	hd_status st = HD_OK;
 	const double g = (double)NLL_SCALE;
@@ -376,19 +376,19 @@ const hd_case hd_case_gaussian_nll = {"gaussian_nll", "N", nll_shapes, HD_COUNT(
 
 /* ---- sum_squares; d: n ---- */
 
-static void squares_make(hd_run *run, const hd_ops *ops)
+static void squares_make(hd_case_run *run, const hd_ops *ops)
 {
 	hd_output(run, "out", HD_F32, 1);
 	hd_input(run, "g", HD_F32, run->shape->d[0], -1, 1);
 	hd_scratch(run, ops->sum_squares_work(run->shape->d[0]));
 }
 
-static hd_status squares_call(const hd_ops *ops, const hd_run *run)
+static hd_status squares_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->sum_squares(hd_dev(run, "out"), hd_dev(run, "g"), hd_dev(run, "work"), run->shape->d[0], NULL);
 }
 
-static void squares_reference(hd_run *run)
+static void squares_reference(hd_case_run *run)
 {
 	hd_want(run, "out")[0] = ref_sum_squares(hd_val(run, "g"), run->shape->d[0]);
 	hd_mag(run, "out")[0] = hd_want(run, "out")[0];
@@ -417,7 +417,7 @@ enum { ADAMW_BELOW, ADAMW_CLIPPED, ADAMW_OFF, ADAMW_NAN, ADAMW_INFINITE, ADAMW_N
 #define ADAMW_VARIANTS (2 * ADAMW_NORMS)
 #define ADAMW_HYPER ((int)(sizeof(hd_adamw_hyper) / sizeof(float)))
 
-static void adamw_make(hd_run *run, const hd_ops *ops)
+static void adamw_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	static const double norm2[] = {0.25, 400, 400, NAN, INFINITY};
@@ -446,7 +446,7 @@ static void adamw_make(hd_run *run, const hd_ops *ops)
 		hd_set(decay, i, (double)(i % 2));
 }
 
-static hd_status adamw_call(const hd_ops *ops, const hd_run *run)
+static hd_status adamw_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->adamw(hd_dev(run, "p"), hd_dev(run, "m"), hd_dev(run, "v"), hd_dev(run, "ema"),
 	        hd_dev(run, "skipped"), hd_dev(run, "g"), hd_dev(run, "norm2"), hd_dev(run, "hyper"),
@@ -458,7 +458,7 @@ static hd_status adamw_call(const hd_ops *ops, const hd_run *run)
  * The step takes m's error whole, half of v's, and 6 more roundings; p adds two for the decay. The average takes its
  * share of p's error and 2 eps of its terms (1-d, product, sum).
  */
-static void adamw_reference(hd_run *run)
+static void adamw_reference(hd_case_run *run)
 {
 	hd_buffer *p = hd_find(run, "p"), *m = hd_find(run, "m"), *v = hd_find(run, "v"),
 	          *skipped = hd_find(run, "skipped"), *ema = hd_has(run, "ema") ? hd_find(run, "ema") : NULL;

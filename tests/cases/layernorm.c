@@ -9,7 +9,7 @@
 #define NORM_EPS 1e-6f
 #define SMOOTH_CHANNELS 7 /* with fewer the variance may be so small that differences do not converge */
 
-static void fwd_make(hd_run *run, const hd_ops *ops)
+static void fwd_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	int64_t rows = run->shape->d[0], C = run->shape->d[1];
@@ -24,7 +24,7 @@ static void fwd_make(hd_run *run, const hd_ops *ops)
 	hd_input(run, "bias", HD_F32, C, -1, 1);
 }
 
-static hd_status fwd_call(const hd_ops *ops, const hd_run *run)
+static hd_status fwd_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->layernorm_fwd(hd_dev(run, "y"), hd_dev(run, "mean"), hd_dev(run, "rstd"), hd_dev(run, "x"),
 	        hd_dev(run, "gamma"), hd_dev(run, "bias"), NORM_EPS, HD_F32, run->shape->d[0], run->shape->d[1], NULL);
@@ -34,7 +34,7 @@ static hd_status fwd_call(const hd_ops *ops, const hd_run *run)
  * The mean is off by dm = c eps mean|x|. The variance about it is off by c eps of itself and dm^2, so rstd by
  * e = half of that, relatively; y by the sum of both, times gamma, and its own three roundings.
  */
-static void fwd_reference(hd_run *run)
+static void fwd_reference(hd_case_run *run)
 {
 	int64_t rows = run->shape->d[0], C = run->shape->d[1];
 	const double *x = hd_val(run, "x"), *gamma = hd_val(run, "gamma"), *bias = hd_val(run, "bias");
@@ -57,7 +57,7 @@ static void fwd_reference(hd_run *run)
 	}
 }
 
-static void bwd_make(hd_run *run, const hd_ops *ops)
+static void bwd_make(hd_case_run *run, const hd_ops *ops)
 {
 	int64_t rows = run->shape->d[0], C = run->shape->d[1];
 	hd_output(run, "dx", HD_F32, rows * C);
@@ -80,14 +80,14 @@ static void bwd_make(hd_run *run, const hd_ops *ops)
 	hd_scratch(run, ops->layernorm_bwd_work(rows, C));
 }
 
-static hd_status bwd_call(const hd_ops *ops, const hd_run *run)
+static hd_status bwd_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->layernorm_bwd(hd_dev(run, "dx"), hd_dev(run, "dgamma"), hd_dev(run, "dbias"), hd_dev(run, "dy"),
 	        hd_dev(run, "x"), hd_dev(run, "mean"), hd_dev(run, "rstd"), hd_dev(run, "gamma"), (float)run->beta,
 	        hd_dev(run, "work"), HD_F32, run->shape->d[0], run->shape->d[1], NULL);
 }
 
-static void bwd_with(hd_run *run, const double *mean, const double *rstd)
+static void bwd_with(hd_case_run *run, const double *mean, const double *rstd)
 {
 	ref_layernorm_bwd(hd_want(run, "dx"), hd_mag(run, "dx"), hd_want(run, "dgamma"), hd_mag(run, "dgamma"),
 	        hd_want(run, "dbias"), hd_mag(run, "dbias"), hd_val(run, "dgamma"), hd_val(run, "dbias"),
@@ -96,7 +96,7 @@ static void bwd_with(hd_run *run, const double *mean, const double *rstd)
 }
 
 /* Sums over C for dx, over rows for the rest; three more roundings make xhat and the terms. */
-static void bwd_reference(hd_run *run)
+static void bwd_reference(hd_case_run *run)
 {
 	bwd_with(run, hd_val(run, "mean"), hd_val(run, "rstd"));
 	hd_bound(run, "dx", hd_sum_c(run->shape->d[1]) + 3);
@@ -105,7 +105,7 @@ static void bwd_reference(hd_run *run)
 }
 
 /* y from x, gamma and bias; mean and rstd go to scratch. */
-static void forward(double *y, const double *x, const double *gamma, const double *bias, const hd_run *run)
+static void forward(double *y, const double *x, const double *gamma, const double *bias, const hd_case_run *run)
 {
 	int64_t rows = run->shape->d[0], C = run->shape->d[1];
 	double *scratch = calloc((size_t)(2 * rows) + 1, sizeof *scratch);
@@ -115,23 +115,23 @@ static void forward(double *y, const double *x, const double *gamma, const doubl
 	free(scratch);
 }
 
-static void f_of_x(double *y, const double *x, const hd_run *run)
+static void f_of_x(double *y, const double *x, const hd_case_run *run)
 {
 	forward(y, x, hd_val(run, "gamma"), hd_val(run, "gamma"), run);
 }
 
-static void f_of_gamma(double *y, const double *gamma, const hd_run *run)
+static void f_of_gamma(double *y, const double *gamma, const hd_case_run *run)
 {
 	forward(y, hd_val(run, "x"), gamma, hd_val(run, "gamma"), run);
 }
 
-static void f_of_bias(double *y, const double *bias, const hd_run *run)
+static void f_of_bias(double *y, const double *bias, const hd_case_run *run)
 {
 	forward(y, hd_val(run, "x"), hd_val(run, "gamma"), bias, run);
 }
 
 /* With unrounded statistics, as rounding them costs more than the limit of the check. */
-static hd_status bwd_gradient(hd_run *run)
+static hd_status bwd_gradient(hd_case_run *run)
 {
 	hd_status st = HD_OK;
 	int64_t rows = run->shape->d[0], C = run->shape->d[1];

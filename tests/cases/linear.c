@@ -16,45 +16,45 @@ static int64_t patch_size(const hd_shape *s)
 	return s->d[0] * (s->d[1] / p * p) * (s->d[2] / p * p) * s->d[3];
 }
 
-static void gather_make(hd_run *run, const hd_ops *ops)
+static void gather_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	hd_output(run, "cols", HD_F32, patch_size(run->shape));
 	hd_input(run, "x", HD_F32, map_size(run->shape), -1, 1);
 }
 
-static hd_status gather_call(const hd_ops *ops, const hd_run *run)
+static hd_status gather_call(const hd_ops *ops, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	return ops->patch_gather(hd_dev(run, "cols"), hd_dev(run, "x"), HD_F32, d[0], d[1], d[2], d[3], d[4], NULL);
 }
 
-static void gather_f(double *y, const double *x, const hd_run *run)
+static void gather_f(double *y, const double *x, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	ref_patch_gather(y, x, d[0], d[1], d[2], d[3], d[4]);
 }
 
-static void gather_reference(hd_run *run)
+static void gather_reference(hd_case_run *run)
 {
 	gather_f(hd_want(run, "cols"), hd_val(run, "x"), run);
 	hd_exact(run, "cols");
 }
 
-static void scatter_make(hd_run *run, const hd_ops *ops)
+static void scatter_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	hd_output(run, "dx", HD_F32, map_size(run->shape));
 	hd_input(run, "dcols", HD_F32, patch_size(run->shape), -1, 1);
 }
 
-static hd_status scatter_call(const hd_ops *ops, const hd_run *run)
+static hd_status scatter_call(const hd_ops *ops, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	return ops->patch_scatter(hd_dev(run, "dx"), hd_dev(run, "dcols"), HD_F32, d[0], d[1], d[2], d[3], d[4], NULL);
 }
 
-static void scatter_reference(hd_run *run)
+static void scatter_reference(hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	ref_patch_scatter(hd_want(run, "dx"), hd_val(run, "dcols"), d[0], d[1], d[2], d[3], d[4]);
@@ -62,7 +62,7 @@ static void scatter_reference(hd_run *run)
 }
 
 /* Any x will do: gather is linear. */
-static hd_status scatter_gradient(hd_run *run)
+static hd_status scatter_gradient(hd_case_run *run)
 {
 	return hd_check_gradient(run, "x", gather_f, hd_want(run, "dx"), map_size(run->shape), hd_want(run, "dx"),
 	        hd_val(run, "dcols"), patch_size(run->shape));
@@ -90,7 +90,7 @@ const hd_case hd_case_patch_scatter = {"patch_scatter", "N H W C p", patch_shape
 
 /* ---- linear; d: rows C K; variant 1: no bias ---- */
 
-static void fwd_make(hd_run *run, const hd_ops *ops)
+static void fwd_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	const int64_t *d = run->shape->d;
@@ -101,14 +101,14 @@ static void fwd_make(hd_run *run, const hd_ops *ops)
 		hd_input(run, "b", HD_F32, d[2], -1, 1);
 }
 
-static hd_status fwd_call(const hd_ops *ops, const hd_run *run)
+static hd_status fwd_call(const hd_ops *ops, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	return ops->linear_fwd(
 	        hd_dev(run, "y"), hd_dev(run, "x"), hd_dev(run, "w"), hd_dev(run, "b"), HD_F32, d[0], d[1], d[2], NULL);
 }
 
-static void fwd_reference(hd_run *run)
+static void fwd_reference(hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	ref_linear_fwd(hd_want(run, "y"), hd_mag(run, "y"), hd_val(run, "x"), hd_val(run, "w"), hd_val(run, "b"), d[0],
@@ -116,7 +116,7 @@ static void fwd_reference(hd_run *run)
 	hd_bound(run, "y", hd_sum_c(d[1] + 1));
 }
 
-static void data_make(hd_run *run, const hd_ops *ops)
+static void data_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	const int64_t *d = run->shape->d;
@@ -125,14 +125,14 @@ static void data_make(hd_run *run, const hd_ops *ops)
 	hd_input(run, "w", HD_F32, d[2] * d[1], -1, 1);
 }
 
-static hd_status data_call(const hd_ops *ops, const hd_run *run)
+static hd_status data_call(const hd_ops *ops, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	return ops->linear_bwd_data(
 	        hd_dev(run, "dx"), hd_dev(run, "dy"), hd_dev(run, "w"), HD_F32, d[0], d[1], d[2], NULL);
 }
 
-static void data_reference(hd_run *run)
+static void data_reference(hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	ref_linear_bwd_data(
@@ -140,20 +140,20 @@ static void data_reference(hd_run *run)
 	hd_bound(run, "dx", hd_sum_c(d[2]));
 }
 
-static void f_of_x(double *y, const double *x, const hd_run *run)
+static void f_of_x(double *y, const double *x, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	ref_linear_fwd(y, NULL, x, hd_val(run, "w"), NULL, d[0], d[1], d[2]);
 }
 
-static hd_status data_gradient(hd_run *run)
+static hd_status data_gradient(hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	return hd_check_gradient(
 	        run, "x", f_of_x, hd_want(run, "dx"), d[0] * d[1], hd_want(run, "dx"), hd_val(run, "dy"), d[0] * d[2]);
 }
 
-static void weight_make(hd_run *run, const hd_ops *ops)
+static void weight_make(hd_case_run *run, const hd_ops *ops)
 {
 	const int64_t *d = run->shape->d;
 	hd_gradient_output(run, "dw", d[2] * d[1]);
@@ -164,14 +164,14 @@ static void weight_make(hd_run *run, const hd_ops *ops)
 	hd_scratch(run, ops->linear_bwd_weight_work(d[0], d[1], d[2]));
 }
 
-static hd_status weight_call(const hd_ops *ops, const hd_run *run)
+static hd_status weight_call(const hd_ops *ops, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	return ops->linear_bwd_weight(hd_dev(run, "dw"), hd_dev(run, "db"), hd_dev(run, "dy"), hd_dev(run, "x"),
 	        (float)run->beta, hd_dev(run, "work"), HD_F32, d[0], d[1], d[2], NULL);
 }
 
-static void weight_reference(hd_run *run)
+static void weight_reference(hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	ref_linear_bwd_weight(hd_want(run, "dw"), hd_mag(run, "dw"), hd_want(run, "db"), hd_mag(run, "db"),
@@ -180,20 +180,20 @@ static void weight_reference(hd_run *run)
 	hd_bound(run, "db", hd_sum_c(d[0] + 1));
 }
 
-static void f_of_w(double *y, const double *w, const hd_run *run)
+static void f_of_w(double *y, const double *w, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	ref_linear_fwd(y, NULL, hd_val(run, "x"), w, NULL, d[0], d[1], d[2]);
 }
 
-static void f_of_b(double *y, const double *b, const hd_run *run)
+static void f_of_b(double *y, const double *b, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	for (int64_t i = 0; i < d[0] * d[2]; i++)
 		y[i] = b[i % d[2]];
 }
 
-static hd_status weight_gradient(hd_run *run)
+static hd_status weight_gradient(hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	hd_status st = HD_OK;

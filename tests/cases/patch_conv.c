@@ -32,7 +32,7 @@ static int64_t filter_size(const hd_shape *s)
 	return s->d[4] * patch_size(s);
 }
 
-static void fwd_make(hd_run *run, const hd_ops *ops)
+static void fwd_make(hd_case_run *run, const hd_ops *ops)
 {
 	const hd_shape *s = run->shape;
 	hd_output(run, "y", HD_F32, output_size(s));
@@ -43,20 +43,20 @@ static void fwd_make(hd_run *run, const hd_ops *ops)
 	hd_scratch(run, ops->patch_conv_fwd_work(SIZES(s->d)));
 }
 
-static hd_status fwd_call(const hd_ops *ops, const hd_run *run)
+static hd_status fwd_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->patch_conv_fwd(hd_dev(run, "y"), hd_dev(run, "x"), hd_dev(run, "w"), hd_dev(run, "b"),
 	        hd_dev(run, "work"), HD_F32, SIZES(run->shape->d), NULL);
 }
 
-static void fwd_reference(hd_run *run)
+static void fwd_reference(hd_case_run *run)
 {
 	ref_patch_conv_fwd(hd_want(run, "y"), hd_mag(run, "y"), hd_val(run, "x"), hd_val(run, "w"), hd_val(run, "b"),
 	        SIZES(run->shape->d));
 	hd_bound(run, "y", hd_sum_c(patch_size(run->shape) + 1));
 }
 
-static void data_make(hd_run *run, const hd_ops *ops)
+static void data_make(hd_case_run *run, const hd_ops *ops)
 {
 	const hd_shape *s = run->shape;
 	hd_output(run, "dx", HD_F32, input_size(s));
@@ -65,33 +65,33 @@ static void data_make(hd_run *run, const hd_ops *ops)
 	hd_scratch(run, ops->patch_conv_bwd_data_work(SIZES(s->d)));
 }
 
-static hd_status data_call(const hd_ops *ops, const hd_run *run)
+static hd_status data_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->patch_conv_bwd_data(hd_dev(run, "dx"), hd_dev(run, "dy"), hd_dev(run, "w"), hd_dev(run, "work"),
 	        HD_F32, SIZES(run->shape->d), NULL);
 }
 
-static void data_reference(hd_run *run)
+static void data_reference(hd_case_run *run)
 {
 	ref_patch_conv_bwd_data(
 	        hd_want(run, "dx"), hd_mag(run, "dx"), hd_val(run, "dy"), hd_val(run, "w"), SIZES(run->shape->d));
 	hd_bound(run, "dx", hd_sum_c(run->shape->d[4]));
 }
 
-static void f_of_x(double *y, const double *x, const hd_run *run)
+static void f_of_x(double *y, const double *x, const hd_case_run *run)
 {
 	ref_patch_conv_fwd(y, NULL, x, hd_val(run, "w"), NULL, SIZES(run->shape->d));
 }
 
 /* Any x will do: the convolution is linear. */
-static hd_status data_gradient(hd_run *run)
+static hd_status data_gradient(hd_case_run *run)
 {
 	const hd_shape *s = run->shape;
 	return hd_check_gradient(run, "x", f_of_x, hd_want(run, "dx"), input_size(s), hd_want(run, "dx"),
 	        hd_val(run, "dy"), output_size(s));
 }
 
-static void weight_make(hd_run *run, const hd_ops *ops)
+static void weight_make(hd_case_run *run, const hd_ops *ops)
 {
 	const hd_shape *s = run->shape;
 	hd_gradient_output(run, "dw", filter_size(s));
@@ -102,13 +102,13 @@ static void weight_make(hd_run *run, const hd_ops *ops)
 	hd_scratch(run, ops->patch_conv_bwd_weight_work(SIZES(s->d)));
 }
 
-static hd_status weight_call(const hd_ops *ops, const hd_run *run)
+static hd_status weight_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->patch_conv_bwd_weight(hd_dev(run, "dw"), hd_dev(run, "db"), hd_dev(run, "dy"), hd_dev(run, "x"),
 	        (float)run->beta, hd_dev(run, "work"), HD_F32, SIZES(run->shape->d), NULL);
 }
 
-static void weight_reference(hd_run *run)
+static void weight_reference(hd_case_run *run)
 {
 	ref_patch_conv_bwd_weight(hd_want(run, "dw"), hd_mag(run, "dw"), hd_want(run, "db"), hd_mag(run, "db"),
 	        hd_val(run, "dw"), hd_val(run, "db"), hd_val(run, "dy"), hd_val(run, "x"), run->beta,
@@ -117,18 +117,18 @@ static void weight_reference(hd_run *run)
 	hd_bound(run, "db", hd_sum_c(rows_of(run->shape) + 1));
 }
 
-static void f_of_w(double *y, const double *w, const hd_run *run)
+static void f_of_w(double *y, const double *w, const hd_case_run *run)
 {
 	ref_patch_conv_fwd(y, NULL, hd_val(run, "x"), w, NULL, SIZES(run->shape->d));
 }
 
-static void f_of_b(double *y, const double *b, const hd_run *run)
+static void f_of_b(double *y, const double *b, const hd_case_run *run)
 {
 	for (int64_t i = 0; i < output_size(run->shape); i++)
 		y[i] = b[i % run->shape->d[4]];
 }
 
-static hd_status weight_gradient(hd_run *run)
+static hd_status weight_gradient(hd_case_run *run)
 {
 	const hd_shape *s = run->shape;
 	hd_status st = HD_OK;

@@ -10,13 +10,13 @@
 
 #define FARTHEST 15 /* behind it the tails are 0 in float */
 
-static hd_gelu_form form_of(const hd_run *run)
+static hd_gelu_form form_of(const hd_case_run *run)
 {
 	return run->variant ? HD_GELU_TANH : HD_GELU_ERF;
 }
 
 /* Infinities and large numbers among them, where there is room. */
-static void gelu_input(hd_run *run)
+static void gelu_input(hd_case_run *run)
 {
 	static const double special[] = {
 	        INFINITY, -INFINITY, 3e38, -3e38, 1e4, -1e4, 10.3, -10.3, 13.3, -13.3, 0, 1e-40, -1e-40};
@@ -25,14 +25,14 @@ static void gelu_input(hd_run *run)
 		hd_set(x, i, special[i]);
 }
 
-static void gelu_fwd_make(hd_run *run, const hd_ops *ops)
+static void gelu_fwd_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	hd_output(run, "y", HD_F32, run->shape->d[0]);
 	gelu_input(run);
 }
 
-static hd_status gelu_fwd_call(const hd_ops *ops, const hd_run *run)
+static hd_status gelu_fwd_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->gelu_fwd(hd_dev(run, "y"), hd_dev(run, "x"), form_of(run), HD_F32, run->shape->d[0], NULL);
 }
@@ -74,7 +74,7 @@ static gelu_terms gelu_terms_of(double x, hd_gelu_form form)
 }
 
 /* Infinite results have to be the same. */
-static void gelu_fwd_reference(hd_run *run)
+static void gelu_fwd_reference(hd_case_run *run)
 {
 	hd_buffer *y = hd_find(run, "y");
 	const double *x = hd_val(run, "x");
@@ -86,7 +86,7 @@ static void gelu_fwd_reference(hd_run *run)
 	}
 }
 
-static void gelu_bwd_make(hd_run *run, const hd_ops *ops)
+static void gelu_bwd_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	hd_output(run, "dx", HD_F32, run->shape->d[0]);
@@ -94,13 +94,13 @@ static void gelu_bwd_make(hd_run *run, const hd_ops *ops)
 	gelu_input(run);
 }
 
-static hd_status gelu_bwd_call(const hd_ops *ops, const hd_run *run)
+static hd_status gelu_bwd_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->gelu_bwd(
 	        hd_dev(run, "dx"), hd_dev(run, "dy"), hd_dev(run, "x"), form_of(run), HD_F32, run->shape->d[0], NULL);
 }
 
-static void gelu_bwd_reference(hd_run *run)
+static void gelu_bwd_reference(hd_case_run *run)
 {
 	hd_buffer *dx = hd_find(run, "dx");
 	const double *x = hd_val(run, "x"), *dy = hd_val(run, "dy");
@@ -112,13 +112,13 @@ static void gelu_bwd_reference(hd_run *run)
 	}
 }
 
-static void gelu_f(double *y, const double *x, const hd_run *run)
+static void gelu_f(double *y, const double *x, const hd_case_run *run)
 {
 	ref_gelu_fwd(y, x, form_of(run), run->shape->d[0]);
 }
 
 /* By differences where x is finite and of the size that these are made for. */
-static hd_status gelu_gradient(hd_run *run)
+static hd_status gelu_gradient(hd_case_run *run)
 {
 	int64_t n = run->shape->d[0];
 	double *x = calloc((size_t)n + 1, sizeof *x), *dx = calloc((size_t)n + 1, sizeof *dx);
@@ -162,7 +162,7 @@ const hd_case hd_case_gelu_bwd = {"gelu_bwd", "n", flat_shapes, HD_COUNT(flat_sh
 
 /* ---- add; d: n; variants: apart, dst is a, dst is b ---- */
 
-static void add_make(hd_run *run, const hd_ops *ops)
+static void add_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	static const char *const other[] = {"dst", "a", "b"};
@@ -176,13 +176,13 @@ static void add_make(hd_run *run, const hd_ops *ops)
 		hd_input(run, "b", HD_F32, n, -1, 1);
 }
 
-static hd_status add_call(const hd_ops *ops, const hd_run *run)
+static hd_status add_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->add(run->buffer[0].device, hd_dev(run, "a"), hd_dev(run, "b"), HD_F32, run->shape->d[0], NULL);
 }
 
 /* One rounding, which hd_bound's term for the result covers. */
-static void add_reference(hd_run *run)
+static void add_reference(hd_case_run *run)
 {
 	ref_add(run->buffer[0].want, hd_val(run, "a"), hd_val(run, "b"), run->shape->d[0]);
 	hd_bound(run, run->buffer[0].name, 0);
@@ -198,7 +198,7 @@ static int64_t map_size(const hd_shape *s)
 	return s->d[0] * s->d[1] * s->d[2];
 }
 
-static void row_scale_input(hd_run *run)
+static void row_scale_input(hd_case_run *run)
 {
 	if (run->variant)
 		return;
@@ -207,7 +207,7 @@ static void row_scale_input(hd_run *run)
 		hd_set(b, n, n % 4 ? 0 : 1.25);
 }
 
-static void skip_fwd_make(hd_run *run, const hd_ops *ops)
+static void skip_fwd_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	hd_output(run, "y", HD_F32, map_size(run->shape));
@@ -217,7 +217,7 @@ static void skip_fwd_make(hd_run *run, const hd_ops *ops)
 	row_scale_input(run);
 }
 
-static hd_status skip_fwd_call(const hd_ops *ops, const hd_run *run)
+static hd_status skip_fwd_call(const hd_ops *ops, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	return ops->scale_residual_fwd(hd_dev(run, "y"), hd_dev(run, "x"), hd_dev(run, "residual"),
@@ -225,7 +225,7 @@ static hd_status skip_fwd_call(const hd_ops *ops, const hd_run *run)
 }
 
 /* Two roundings of the branch: one eps. */
-static void skip_fwd_reference(hd_run *run)
+static void skip_fwd_reference(hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	ref_scale_residual_fwd(hd_want(run, "y"), hd_mag(run, "y"), hd_val(run, "x"), hd_val(run, "residual"),
@@ -233,7 +233,7 @@ static void skip_fwd_reference(hd_run *run)
 	hd_bound(run, "y", 1);
 }
 
-static void skip_bwd_make(hd_run *run, const hd_ops *ops)
+static void skip_bwd_make(hd_case_run *run, const hd_ops *ops)
 {
 	const int64_t *d = run->shape->d;
 	hd_output(run, "dx", HD_F32, map_size(run->shape));
@@ -245,7 +245,7 @@ static void skip_bwd_make(hd_run *run, const hd_ops *ops)
 	hd_scratch(run, ops->scale_residual_bwd_work(d[0], d[1], d[2]));
 }
 
-static hd_status skip_bwd_call(const hd_ops *ops, const hd_run *run)
+static hd_status skip_bwd_call(const hd_ops *ops, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	return ops->scale_residual_bwd(hd_dev(run, "dx"), hd_dev(run, "dgamma"), hd_dev(run, "dy"), hd_dev(run, "x"),
@@ -254,7 +254,7 @@ static hd_status skip_bwd_call(const hd_ops *ops, const hd_run *run)
 }
 
 /* dx: two roundings of the result, one in hd_bound. dgamma: a sum over N*P of products of three. */
-static void skip_bwd_reference(hd_run *run)
+static void skip_bwd_reference(hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	hd_buffer *dx = hd_find(run, "dx");
@@ -268,21 +268,21 @@ static void skip_bwd_reference(hd_run *run)
 }
 
 /* The skip adds a constant; x stands in for it. */
-static void skip_f_of_x(double *y, const double *x, const hd_run *run)
+static void skip_f_of_x(double *y, const double *x, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	ref_scale_residual_fwd(
 	        y, NULL, x, hd_val(run, "x"), hd_val(run, "gamma"), hd_val(run, "row_scale"), d[0], d[1], d[2]);
 }
 
-static void skip_f_of_gamma(double *y, const double *gamma, const hd_run *run)
+static void skip_f_of_gamma(double *y, const double *gamma, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	ref_scale_residual_fwd(
 	        y, NULL, hd_val(run, "x"), hd_val(run, "x"), gamma, hd_val(run, "row_scale"), d[0], d[1], d[2]);
 }
 
-static hd_status skip_gradient(hd_run *run)
+static hd_status skip_gradient(hd_case_run *run)
 {
 	hd_status st = HD_OK;
 	int64_t n = map_size(run->shape), C = run->shape->d[2];
@@ -318,53 +318,53 @@ const hd_case hd_case_scale_residual_bwd = {"scale_residual_bwd", "N P C", map_s
 
 /* ---- pool; d: N P C ---- */
 
-static void pool_fwd_make(hd_run *run, const hd_ops *ops)
+static void pool_fwd_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	hd_output(run, "y", HD_F32, run->shape->d[0] * run->shape->d[2]);
 	hd_input(run, "x", HD_F32, map_size(run->shape), -1, 1);
 }
 
-static hd_status pool_fwd_call(const hd_ops *ops, const hd_run *run)
+static hd_status pool_fwd_call(const hd_ops *ops, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	return ops->pool_fwd(hd_dev(run, "y"), hd_dev(run, "x"), HD_F32, d[0], d[1], d[2], NULL);
 }
 
-static void pool_fwd_reference(hd_run *run)
+static void pool_fwd_reference(hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	ref_pool_fwd(hd_want(run, "y"), hd_mag(run, "y"), hd_val(run, "x"), d[0], d[1], d[2]);
 	hd_bound(run, "y", hd_sum_c(d[1]));
 }
 
-static void pool_bwd_make(hd_run *run, const hd_ops *ops)
+static void pool_bwd_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	hd_output(run, "dx", HD_F32, map_size(run->shape));
 	hd_input(run, "dy", HD_F32, run->shape->d[0] * run->shape->d[2], -1, 1);
 }
 
-static hd_status pool_bwd_call(const hd_ops *ops, const hd_run *run)
+static hd_status pool_bwd_call(const hd_ops *ops, const hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	return ops->pool_bwd(hd_dev(run, "dx"), hd_dev(run, "dy"), HD_F32, d[0], d[1], d[2], NULL);
 }
 
 /* A quotient, or a product with a rounded reciprocal: one eps. */
-static void pool_bwd_reference(hd_run *run)
+static void pool_bwd_reference(hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	ref_pool_bwd(hd_want(run, "dx"), hd_val(run, "dy"), d[0], d[1], d[2]);
 	hd_bound(run, "dx", 0);
 }
 
-static void pool_f(double *y, const double *x, const hd_run *run)
+static void pool_f(double *y, const double *x, const hd_case_run *run)
 {
 	ref_pool_fwd(y, NULL, x, run->shape->d[0], run->shape->d[1], run->shape->d[2]);
 }
 
-static hd_status pool_gradient(hd_run *run)
+static hd_status pool_gradient(hd_case_run *run)
 {
 	const int64_t *d = run->shape->d;
 	return hd_check_gradient(run, "x", pool_f, hd_want(run, "dx"), map_size(run->shape), hd_want(run, "dx"),

@@ -31,7 +31,7 @@ typedef struct tally {
 	int ran, failed, left_out;
 } tally;
 
-static bool too_large(const hd_run *run, int64_t limit)
+static bool too_large(const hd_case_run *run, int64_t limit)
 {
 	int64_t elements = 0;
 	for (int i = 0; i < run->buffers; i++)
@@ -41,17 +41,17 @@ static bool too_large(const hd_run *run, int64_t limit)
 
 static void check_one(const hd_case *op, int shape, int variant, double beta, hd_backend *backend, tally *t)
 {
-	hd_run run;
+	hd_case_run run;
 	uint64_t seed = SEED + (uint64_t)shape * 101 + (uint64_t)variant;
-	hd_status st = hd_run_make(&run, op, &op->shapes[shape], variant, beta, seed, backend);
+	hd_status st = hd_case_run_make(&run, op, &op->shapes[shape], variant, beta, seed, backend);
 	if (st == HD_OK && too_large(&run, t->limit)) {
 		t->left_out++;
 	} else {
 		if (st == HD_OK)
-			st = hd_run_check(&run, backend);
+			st = hd_case_run_check(&run, backend);
 		t->ran++;
 	}
-	hd_run_free(&run, backend);
+	hd_case_run_free(&run, backend);
 	if (st != HD_OK) {
 		t->failed++;
 		printf("FAIL %s\n", hd_error_text());

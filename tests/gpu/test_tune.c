@@ -421,11 +421,12 @@ static void check_by(const char *name, const char *way)
 		for (int s = 0; s < op->shape_count; s++) {
 			for (int v = 0; v < variants; v++) {
 				for (int b = 0; b < (op->betas ? 3 : 1); b++) {
-					hd_run run;
-					hd_status st = hd_run_make(&run, op, &op->shapes[s], v, betas[b], 11, backend);
+					hd_case_run run;
+					hd_status st =
+					        hd_case_run_make(&run, op, &op->shapes[s], v, betas[b], 11, backend);
 					if (st == HD_OK)
-						st = hd_run_check(&run, backend);
-					hd_run_free(&run, backend);
+						st = hd_case_run_check(&run, backend);
+					hd_case_run_free(&run, backend);
 					cr_expect(st == HD_OK, "pass %d: %s", pass, hd_error_text());
 				}
 			}
@@ -518,15 +519,15 @@ static void check_in_mood(hd_fake_cudnn_mood mood, const char *reason)
 {
 	const hd_case *op = hd_case_find("dwconv7_bwd_weight");
 	const hd_shape shape = {{1, 3, 8, 31}};
-	hd_run run;
+	hd_case_run run;
 	hd_fake_cudnn_mood_now = mood;
 	close_backend();
 	unlink(file);
 	open_backend();
-	hd_status st = hd_run_make(&run, op, &shape, 0, 0.5, 5, backend);
+	hd_status st = hd_case_run_make(&run, op, &shape, 0, 0.5, 5, backend);
 	if (st == HD_OK)
-		st = hd_run_check(&run, backend);
-	hd_run_free(&run, backend);
+		st = hd_case_run_check(&run, backend);
+	hd_case_run_free(&run, backend);
 	cr_expect(st == HD_OK, "%s", hd_error_text());
 	cr_expect(*reason ? strstr(take_notes(), reason) != NULL : !*take_notes(), "want '%s', got: %s", reason, text);
 }
