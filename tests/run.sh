@@ -13,6 +13,10 @@ if [ -x "${BUILD:-build}/python/bin/python" ]; then
 	export HEIMDALL_PYTHON
 fi
 
+# runs that tests leave, and the servers of whoever calls
+export HEIMDALL_RUNS_DIR=$out/runs
+unset "${!MLFLOW_TRACKING_@}" MLFLOW_EXPERIMENT_NAME
+
 for bin in "$@"; do
 	name=$(basename "$bin")
 	start=$(date +%s.%N)

@@ -109,7 +109,7 @@ Test(settings, defaults_are_those_of_the_table)
 	cr_expect_eq(s.progress, true);
 	cr_expect_eq(s.dry_run, false);
 	cr_expect_str_eq(s.backbone_size, "large");
-	cr_expect_str_eq(s.checkpoint_dir, "checkpoints");
+	cr_expect_str_eq(s.checkpoint_dir, "");
 	cr_expect_str_eq(s.data_dir, "");
 	cr_expect_eq(hd_settings_check(&s), HD_OK, "%s", hd_error_text());
 	for (int i = 0; i < HD_SETTING_COUNT; i++) {

@@ -50,7 +50,7 @@ static hd_status write_features(const hd_settings *s, const hd_feature_config *c
 	HD_TRY(hd_sprintf(&picture, "%s.features.png", stem));
 	HD_TRY(hd_npy_write(path, "<f4", shape, 3, values, (size_t)n * sizeof *values));
 	/* the picture is of the levels, which the cepstrum only tells in another way */
-	HD_TRY(hd_spectrogram_write(picture, db, c, R, T));
+	HD_TRY(hd_spectrogram_write(picture, db, c, R, T, NULL));
 	printf("%s  (%lld, %lld, %lld)  %.1f .. %.1f%s\n", path, (long long)shape[0], (long long)shape[1],
 	        (long long)shape[2], (double)low, (double)high, c->kind == HD_FEATURE_MFCC ? "" : " dB");
 done:

@@ -320,6 +320,8 @@ hd_status hd_settings_check(hd_settings *s)
 			        s->resample, s->sample_rate);
 		s->sample_rate = s->resample;
 	}
+	if (s->devices != 1)
+		return hd_fail(HD_E_USAGE, "devices %lld: this version trains on one device", (long long)s->devices);
 	double top = s->f_max > 0 ? s->f_max : s->sample_rate / 2;
 	if (s->validation_split + s->test_split >= 1)
 		return hd_fail(HD_E_USAGE, "validation_split %g and test_split %g leave nothing to train on",
@@ -393,7 +395,7 @@ static const struct {
 	char letter;
 	const char *name;
 } commands[] = {{'T', "train"}, {'E', "eval"}, {'P', "predict"}, {'S', "synth"}, {'F', "features"}, {'C', "catalog"},
-        {'I', "import"}, {'X', "export"}};
+        {'I', "import"}, {'X', "export"}, {'R', "runs"}, {'K', "track"}, {'D', "reproduce"}, {'B', "publish"}};
 
 static hd_status wrong_command(const hd_setting *row, const char *flag, char command)
 {
@@ -620,8 +622,7 @@ static bool is_secret(const hd_setting *row)
 	return !strcmp(row->key, "s3_access_key") || !strcmp(row->key, "s3_secret_key");
 }
 
-/* A text as it may be kept and shown: URLs without passwords, no secrets. Owned by the caller. */
-static hd_status public_text(char **out, const hd_settings *s, const hd_setting *row)
+hd_status hd_setting_text(char **out, const hd_settings *s, const hd_setting *row)
 {
 	char value[64];
 	if (is_secret(row))
@@ -646,7 +647,7 @@ hd_status hd_settings_dump(const hd_settings *settings, char **out_yaml)
 	for (int i = 0; st == HD_OK && i < HD_SETTING_COUNT; i++) {
 		const hd_setting *row = &hd_setting_table[i];
 		char *value;
-		st = public_text(&value, settings, row);
+		st = hd_setting_text(&value, settings, row);
 		if (st != HD_OK)
 			break;
 		if (strcmp(group, row->group) != 0)
@@ -674,6 +675,16 @@ static bool of_model(const hd_setting *row)
 	return found;
 }
 
+bool hd_setting_is_of_call(const hd_setting *row)
+{
+	static const char *const keys[] = {"resume_training", "checkpoint", "dry_run", "lr_find", "fast_dev_run",
+	        "json", "progress", "detach", "export_only", "publish", "list_backbones"};
+	bool found = false;
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+		found = found || !strcmp(row->key, keys[i]);
+	return found;
+}
+
 static hd_status inherit(hd_settings *settings, const hd_settings *recorded, bool (*wanted)(const hd_setting *row),
         char **out_differences)
 {
@@ -685,9 +696,9 @@ static hd_status inherit(hd_settings *settings, const hd_settings *recorded, boo
 		free(mine);
 		free(theirs);
 		mine = theirs = NULL;
-		HD_TRY(public_text(&mine, settings, row));
-		HD_TRY(public_text(&theirs, recorded, row));
-		if (!strcmp(mine, theirs) || is_secret(row) || (wanted && !wanted(row)))
+		HD_TRY(hd_setting_text(&mine, settings, row));
+		HD_TRY(hd_setting_text(&theirs, recorded, row));
+		if (!strcmp(mine, theirs) || is_secret(row) || hd_setting_is_of_call(row) || (wanted && !wanted(row)))
 			continue;
 		if (!settings->given[i]) {
 			HD_TRY(hd_settings_set(settings, row->key, theirs, "checkpoint"));

@@ -26,6 +26,15 @@ extern const hd_setting hd_setting_table[HD_SETTING_COUNT];
 /* Row of a name written with '-' or '_' or as an alias; -1 where there is none. */
 int hd_setting_find(const char *name);
 
+/*
+ * A value as it may be kept and shown: a number in the fewest digits that read back to it, a URL without its password,
+ * a key to somebody's data as "". New text.
+ */
+hd_status hd_setting_text(char **out, const hd_settings *settings, const hd_setting *row);
+
+/* Whether it says what a call does, and not what is trained: no parameter of a run, and not taken over on resuming. */
+bool hd_setting_is_of_call(const hd_setting *row);
+
 /* The name nearest to a mistyped one, NULL where none is near (Damerau-Levenshtein within a third of its length + 1).
  */
 const char *hd_nearest_name(const char *name, const char *const *names, size_t count);

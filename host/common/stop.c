@@ -6,6 +6,7 @@
 
 static sigset_t before;
 static volatile bool requested;
+static int depth;
 
 static sigset_t stop_signals(void)
 {
@@ -19,6 +20,8 @@ static sigset_t stop_signals(void)
 void hd_stop_begin(void)
 {
 	const sigset_t set = stop_signals();
+	if (depth++)
+		return;
 	requested = false;
 	pthread_sigmask(SIG_BLOCK, &set, &before);
 }
@@ -34,6 +37,8 @@ bool hd_stop_requested(void)
 void hd_stop_end(void)
 {
 	const sigset_t set = stop_signals();
+	if (--depth)
+		return;
 	while (sigtimedwait(&set, NULL, &(const struct timespec){0, 0}) > 0)
 		continue;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

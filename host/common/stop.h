@@ -8,7 +8,10 @@
 
 #include <stdbool.h>
 
-/* Blocks both signals in this thread and those it starts from here on. Called before any thread is started. */
+/*
+ * Blocks both signals in this thread and those it starts from here on. Called before any thread is started. Pairs of
+ * begin and end may stand within one another: the outer one counts.
+ */
 void hd_stop_begin(void);
 
 /* Whether one of them has come since hd_stop_begin. Any thread. */

@@ -51,8 +51,8 @@ void hd_catalog_free(hd_catalog *catalog)
 		return;
 	for (size_t i = 0; i < catalog->count; i++) {
 		hd_recording *r = &catalog->recordings[i];
-		char *texts[] = {r->id, r->session, r->emission, r->receiver, r->iq, r->version, r->source, r->extra,
-		        r->skip_detail};
+		char *texts[] = {r->id, r->session, r->emission, r->receiver, r->iq, r->version, r->seen, r->source,
+		        r->extra, r->skip_detail};
 		for (size_t t = 0; t < sizeof texts / sizeof *texts; t++)
 			free(texts[t]);
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "host/data/csv.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,4 +85,21 @@ hd_status hd_csv_next(hd_csv *csv, int *more)
 		}
 	} while (*more && csv->field_count == 1 && !csv->fields[0][0]);
 	return HD_OK;
+}
+
+void hd_csv_put(FILE *to, const char *text)
+{
+	size_t length = strlen(text);
+	bool blank = length && (text[0] == ' ' || text[length - 1] == ' ');
+	if (!blank && !strpbrk(text, ",\"\r\n")) {
+		fputs(text, to);
+		return;
+	}
+	fputc('"', to);
+	for (; *text; text++) {
+		if (*text == '"')
+			fputc('"', to);
+		fputc(*text, to);
+	}
+	fputc('"', to);
 }

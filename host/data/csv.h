@@ -4,6 +4,7 @@
 #define HD_DATA_CSV_H
 
 #include <stddef.h>
+#include <stdio.h>
 
 #include "heimdall/status.h"
 
@@ -24,5 +25,8 @@ void hd_csv_close(hd_csv *csv); /* NULL-safe */
 /* Next row into fields; *more is false at the end. Empty lines are skipped. HD_E_DATA with path:line for an open quote.
  */
 hd_status hd_csv_next(hd_csv *csv, int *more);
+
+/* Writes one field, quoted where RFC 4180 wants it, and where blanks at an end could be lost by other readers. */
+void hd_csv_put(FILE *to, const char *text);
 
 #endif

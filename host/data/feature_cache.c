@@ -69,9 +69,11 @@ static hd_status name_job(job *j, hd_recording *r, const char *folder, hd_store 
 		return HD_OK;
 	}
 	hd_status st = hd_fetch_version(&version, store, r->iq);
-	if (st == HD_OK)
+	if (st == HD_OK) {
 		j->key = version_key(r->iq, version);
-	free(version);
+		free(r->seen);
+		r->seen = version;
+	}
 	if (st != HD_E_DATA)
 		return st;
 	hd_recording_skip(r, HD_SKIP_MISSING_FILE, "%s", hd_error_text());

@@ -33,13 +33,18 @@ static hd_s3_settings s3_settings(const hd_settings *s, bool from_file)
 
 hd_status hd_fetch_open(hd_store **out, const hd_settings *settings)
 {
+	return hd_fetch_open_with_stop(out, settings, hd_stop_requested);
+}
+
+hd_status hd_fetch_open_with_stop(hd_store **out, const hd_settings *settings, bool (*stop)(void))
+{
 	double bytes = settings->object_cache_gb * GIB;
 	return hd_store_open(out, &(hd_store_settings){.flags = s3_settings(settings, false),
 	                                  .file = s3_settings(settings, true),
 	                                  .cache_folder = settings->object_cache[0] ? settings->object_cache : NULL,
 	                                  /* 0 means the default there */
 	                                  .cache_bytes = bytes < 1 ? 1 : (int64_t)bytes,
-	                                  .stop = hd_stop_requested});
+	                                  .stop = stop});
 }
 
 /* A URL without the row behind it; row: "#7", or "" where there is none. */

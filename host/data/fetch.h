@@ -14,6 +14,9 @@
  */
 hd_status hd_fetch_open(hd_store **out, const hd_settings *settings);
 
+/* The same with another question than hd_stop_requested asked during transfers; NULL: none. */
+hd_status hd_fetch_open_with_stop(hd_store **out, const hd_settings *settings, bool (*stop)(void));
+
 /* hd_iq_read of any location. Of a URL a trailing "#7" is a row, never part of the key. store NULL: paths alone. */
 hd_status hd_fetch_iq(hd_iq *out, hd_iq_info *info, hd_store *store, const char *location, hd_raw_format raw);
 

@@ -59,24 +59,6 @@ done:
 	return st;
 }
 
-/* Quoted where RFC 4180 wants it, and where blanks at an end could be lost by other readers. */
-static void write_field(FILE *to, const char *text)
-{
-	size_t length = strlen(text);
-	bool blank = length && (text[0] == ' ' || text[length - 1] == ' ');
-	if (!blank && !strpbrk(text, ",\"\r\n")) {
-		fputs(text, to);
-		return;
-	}
-	fputc('"', to);
-	for (; *text; text++) {
-		if (*text == '"')
-			fputc('"', to);
-		fputc(*text, to);
-	}
-	fputc('"', to);
-}
-
 static void write_names(FILE *to, json_t *extra_names)
 {
 	const char *name;
@@ -86,7 +68,7 @@ static void write_names(FILE *to, json_t *extra_names)
 	json_object_foreach(extra_names, name, value)
 	{
 		fputc(',', to);
-		write_field(to, name);
+		hd_csv_put(to, name);
 	}
 	fputc('\n', to);
 }
@@ -102,14 +84,14 @@ static hd_status write_row(FILE *to, const hd_recording *r, json_t *extra_names)
 	for (int k = 0; k < HD_COLUMN_COUNT; k++) {
 		if (k)
 			fputc(',', to);
-		write_field(to, k == HD_COLUMN_IQ ? iq : hd_column_text(r, (hd_column)k, number));
+		hd_csv_put(to, k == HD_COLUMN_IQ ? iq : hd_column_text(r, (hd_column)k, number));
 	}
 	json_t *extra = hd_extra_load(r);
 	json_object_foreach(extra_names, name, value)
 	{
 		const char *text = json_string_value(json_object_get(extra, name));
 		fputc(',', to);
-		write_field(to, text ? text : "");
+		hd_csv_put(to, text ? text : "");
 	}
 	fputc('\n', to);
 	json_decref(extra);

@@ -108,10 +108,10 @@ static json_t *state_json(const hd_train_state *s)
 	        s->norm_max, "finished", s->finished, "top", top);
 }
 
-static json_t *runtime_json(const hd_backend *b)
+static json_t *runtime_json(const hd_backend *b, const char *run)
 {
-	return json_pack("{s:s, s:s, s:s, s:s, s:i}", "version", hd_version, "commit", hd_commit, "backend", b->name,
-	        "tier", b->tier, "threads", b->threads);
+	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:s}", "version", hd_version, "commit", hd_commit, "backend",
+	        b->name, "tier", b->tier, "threads", b->threads, "run", run);
 }
 
 static hd_status add_json(hd_metadata *to, const char *key, json_t *value)
@@ -135,7 +135,7 @@ static hd_status make_metadata(hd_metadata *meta, const hd_backend *backend, con
 	meta[META_CARD].key = (char *)meta_keys[META_CARD];
 	HD_TRY(hd_data_card_write(&meta[META_CARD].value, card));
 	HD_TRY(add_json(&meta[META_STATE], meta_keys[META_STATE], state_json(state)));
-	HD_TRY(add_json(&meta[META_RUNTIME], meta_keys[META_RUNTIME], runtime_json(backend)));
+	HD_TRY(add_json(&meta[META_RUNTIME], meta_keys[META_RUNTIME], runtime_json(backend, state->run)));
 	meta[META_CONFIG] = (hd_metadata){.key = (char *)meta_keys[META_CONFIG], .value = yaml};
 	yaml = NULL;
 done:
@@ -299,6 +299,8 @@ static hd_status read_metadata(hd_checkpoint *c)
 	c->threads = (int)json_integer_value(json_object_get(runtime, "threads"));
 	HD_TRY(hd_strdup(&c->backend, json_string_value(json_object_get(runtime, "backend"))));
 	HD_TRY(hd_strdup(&c->tier, json_string_value(json_object_get(runtime, "tier"))));
+	const char *run = json_string_value(json_object_get(runtime, "run"));
+	snprintf(c->run, sizeof c->run, "%s", run ? run : "");
 done:
 	json_decref(runtime);
 	json_decref(state);

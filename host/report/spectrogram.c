@@ -98,7 +98,8 @@ static void draw_color_bar(cairo_t *cr, double x, double y, double height, doubl
 	hd_palette_text(cr, x + BAR_WIDTH / 2.0, y - 4, 0.5, "dB");
 }
 
-hd_status hd_spectrogram_write(const char *path, const float *db, const hd_feature_config *c, int64_t R, int64_t T)
+hd_status hd_spectrogram_write(
+        const char *path, const float *db, const hd_feature_config *c, int64_t R, int64_t T, const char *const *names)
 {
 	int width = LEFT + PANEL_WIDTH + BAR_GAP + BAR_WIDTH + RIGHT;
 	int height = TOP + (int)R * (PANEL_HEIGHT + GAP) - GAP + BOTTOM;
@@ -114,6 +115,8 @@ hd_status hd_spectrogram_write(const char *path, const float *db, const hd_featu
 		double y = TOP + (double)r * (PANEL_HEIGHT + GAP);
 		draw_image(cr, db + r * c->n_mels * T, c->n_mels, T, low, high, LEFT, y);
 		draw_axes(cr, c, T, LEFT, y, r == R - 1);
+		if (names)
+			hd_palette_text(cr, LEFT, y - 4, 0, names[r]);
 	}
 	draw_color_bar(cr, LEFT + PANEL_WIDTH + BAR_GAP, TOP, height - TOP - BOTTOM, low, high);
 	return hd_palette_write(cr, path);

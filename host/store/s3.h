@@ -53,6 +53,8 @@ void hd_s3_url_free(hd_s3_url *url);
 hd_status hd_s3_open(hd_s3 **out, hd_s3_config *config);
 /* No call may be under way. NULL-safe. */
 void hd_s3_close(hd_s3 *s);
+/* When something came or went last in this thread's transfers, by the clock of hd_now_s; 0: never. */
+double hd_s3_moved_s(void);
 /* "https://s3.eu-west-1.amazonaws.com": what tells stores apart. */
 const char *hd_s3_endpoint(const hd_s3 *s);
 

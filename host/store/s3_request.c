@@ -210,6 +210,13 @@ static double clock_s(void)
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static _Thread_local double moved_here_s;
+
+double hd_s3_moved_s(void)
+{
+	return moved_here_s;
+}
+
 /* Called all through a transfer, and once a second while nothing moves. Not 0 ends it. */
 static int on_progress(void *context, curl_off_t down_all, curl_off_t down, curl_off_t up_all, curl_off_t up)
 {
@@ -219,7 +226,7 @@ static int on_progress(void *context, curl_off_t down_all, curl_off_t down, curl
 	(void)up_all;
 	if (down + up != t->moved || t->moved_s == 0) {
 		t->moved = down + up;
-		t->moved_s = now;
+		t->moved_s = moved_here_s = now;
 	}
 	/* libcurl's own limit is on a mean over seconds, in which what came before hides a standstill */
 	t->stalled = now - t->moved_s > t->stall_s;

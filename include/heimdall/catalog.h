@@ -45,6 +45,7 @@ typedef struct hd_recording {
 	char *receiver;
 	char *iq;      /* path, resolved against the catalogue's folder */
 	char *version; /* of the IQ's content where its file need not be there (an ETag), NULL: by size and time */
+	char *seen;    /* version that its store gave when features were asked for, NULL: a path, or not asked */
 	char *source;  /* known transmitter site, NULL where empty */
 	char *extra;   /* JSON object of the columns this program does not know, NULL where there are none */
 	double sample_rate_hz;

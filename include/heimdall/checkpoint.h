@@ -14,6 +14,7 @@
 
 #define HD_CHECKPOINT_FORMAT 3
 #define HD_TOP_K_MAX 1000
+#define HD_RUN_ID 33 /* 32 hexadecimal digits and the end */
 
 /* What a model knows about its data. */
 typedef struct hd_data_card {
@@ -48,8 +49,9 @@ typedef struct hd_train_state {
 	double sums[4];     /* of gaussian_nll over the running epoch's batches */
 	double norm_sum;    /* of the gradient's norm over the running epoch's steps, before clipping */
 	double norm_max;
-	bool finished;  /* early stopping or the last epoch reached */
-	hd_ranked *top; /* best first */
+	char run[HD_RUN_ID]; /* the run that it belongs to; "" outside of one */
+	bool finished;       /* early stopping or the last epoch reached */
+	hd_ranked *top;      /* best first */
 	size_t top_count;
 	size_t top_capacity;
 } hd_train_state;
@@ -66,6 +68,7 @@ typedef struct hd_checkpoint {
 	int threads;
 	char *backend;
 	char *tier;
+	char run[HD_RUN_ID]; /* "" outside of one */
 } hd_checkpoint;
 
 /*
