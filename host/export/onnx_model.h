@@ -18,9 +18,10 @@
 #define HD_ONNX_KEY_INPUT "heimdall.input"         /* hd_onnx_input_names */
 #define HD_ONNX_KEY_PRECISION "heimdall.precision" /* hd_onnx_precision_name */
 #define HD_ONNX_KEY_COMMIT "heimdall.commit"       /* of the program that wrote it */
-#define HD_ONNX_KEY_RUN_ID "heimdall.run_id"       /* of the training */
-#define HD_ONNX_KEY_SHA256 "heimdall.sha256"       /* of the checkpoint's file */
-#define HD_ONNX_KEY_METRICS "heimdall.metrics"     /* JSON */
+#define HD_ONNX_KEY_RUN "heimdall.run_id"
+#define HD_ONNX_KEY_RUN_ID "heimdall.run_id"   /* of the training */
+#define HD_ONNX_KEY_SHA256 "heimdall.sha256"   /* of the checkpoint's file */
+#define HD_ONNX_KEY_METRICS "heimdall.metrics" /* JSON */
 #define HD_ONNX_FORMAT "1"
 
 /* Outputs "positions" and "uncertainties" are (N,2), "combined" is (N,4). */

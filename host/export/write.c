@@ -101,6 +101,8 @@ static hd_status describe(
 	hd_onnx_metadata(g, HD_ONNX_KEY_PRECISION, hd_onnx_precision_name(form->precision));
 	hd_onnx_metadata(g, HD_ONNX_KEY_COMMIT, hd_commit);
 	hd_onnx_metadata(g, HD_ONNX_KEY_SHA256, sha256);
+	if (c->run[0])
+		hd_onnx_metadata(g, HD_ONNX_KEY_RUN, c->run);
 	if (metrics)
 		HD_TRY(add_json(g, HD_ONNX_KEY_METRICS, hd_metrics_json(metrics, "val")));
 	st = hd_onnx_status(g);
