@@ -28,6 +28,7 @@ step "synth: the measured levels"
 "$BUILD/heimdall" synth "${config[@]}" --levels "$data/levels.csv" --receivers "$data/receivers.csv" \
 	--features_only --out "$out/measured"
 
+export HEIMDALL_RUNS_DIR=$out/runs
 predictions=()
 for ((fold = 0; fold < folds; fold++)); do
 	step "fold $fold: laws fitted to the other folds, $emissions emissions rendered from them"

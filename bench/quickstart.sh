@@ -13,6 +13,7 @@ samples=$((31 * 128))
 
 rm -rf "$out"
 mkdir -p "$out"
+export HEIMDALL_RUNS_DIR=$out/runs
 step() { printf '\n== %s\n' "$*"; }
 
 step "synth: $sessions sessions, seven receivers in Piedmont and Liguria"

@@ -13,6 +13,7 @@ dcf77=../shared/data/dcf77
 export HEIMDALL_PYTHON=$PWD/$python PYTHONDONTWRITEBYTECODE=1
 work=$(mktemp -d "${TMPDIR:-/tmp}/heimdall-export.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+export HEIMDALL_RUNS_DIR=$work/runs
 
 passed=0 failed=0 skipped=0
 # verdict NAME COMMAND...: counts it; its words only where it fails

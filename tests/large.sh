@@ -15,6 +15,7 @@ fail() {
 }
 
 "$BUILD/heimdall" synth --out "$work/data" --sessions 120 --sample_rate 48000 --samples 3968 --no-progress >"$work/log" 2>&1
+export HEIMDALL_RUNS_DIR=$work/runs
 train=("$BUILD/heimdall" train --data_dir "$work/data" --checkpoint_dir "$work/checkpoints" --accelerator cpu
 	--sample_rate 48000 --n_fft 512 --hop_length 128 --warmup_epochs 0 --pretrained none --validation_split 0.1
 	--save_top_k 1 --no-progress --no_export)

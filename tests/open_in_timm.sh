@@ -13,6 +13,7 @@ if [ ! -x "$heimdall" ] || [ ! -x "$python" ]; then
 fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/heimdall-timm.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+export HEIMDALL_RUNS_DIR=$work/runs
 export PYTHONDONTWRITEBYTECODE=1
 
 # quietly COMMAND...: its words only where it fails

@@ -10,7 +10,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "heimdall/checkpoint.h"
 #include "heimdall/safetensors.h"
+#include "host/track/metrics_log.h"
+#include "host/track/run.h"
 
 #define PATH_BYTES 1024
 #define MOST_ATTEMPTS 12
@@ -67,7 +70,7 @@ static int train(const char *checkpoints, const char *threads, bool resume, long
 	        "--backbone_size", "atto", "--pretrained", "none", "--accumulate_grad_batches", "2", "--ema_decay",
 	        "0.9", "--head_norm", "batch", "--freeze_backbone", "--unfreeze_epoch", "1", "--drop_path", "0.2",
 	        "--gelu", "tanh", "--early_stop_patience", "2", "--early_stop_min_delta", "1000", "--log_every_n_steps",
-	        "1", resume ? "--resume_training" : "--no-resume_training", NULL};
+	        "1", "--no_export", resume ? "--resume_training" : "--no-resume_training", NULL};
 	return run(argv, after_ms, signal_number);
 }
 
@@ -134,6 +137,69 @@ static int expect_same_table(const char *a_folder, const char *b_folder, const c
 	return rows;
 }
 
+/* The log of the run that a folder of checkpoints belongs to. */
+static hd_metrics_reader *open_points(const char *checkpoints)
+{
+	char path[PATH_BYTES];
+	hd_checkpoint last;
+	hd_run run;
+	hd_metrics_reader *reader;
+	const char *runs = getenv("HEIMDALL_RUNS_DIR");
+	snprintf(path, sizeof path, "%s/last.safetensors", checkpoints);
+	cr_assert_eq(hd_checkpoint_open(&last, path), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_run_find(&run, runs ? runs : "runs", last.run), HD_OK, "%s", hd_error_text());
+	snprintf(path, sizeof path, "%s/metrics.log", run.folder);
+	cr_assert_eq(hd_metrics_reader_open(&reader, path, 0), HD_OK, "%s", hd_error_text());
+	hd_run_free(&run);
+	hd_checkpoint_close(&last);
+	return reader;
+}
+
+/* Figures that every attempt measures anew. */
+static bool is_measured(const char *name)
+{
+	return !strcmp(name, "samples_per_s") || !strcmp(name, "memory_mb") || !strcmp(name, "epoch_seconds");
+}
+
+/* Step, name and value of each point, in the log's order; without those of measured ones. */
+static int write_points(const char *path, const char *checkpoints)
+{
+	bool got = true;
+	int points = 0;
+	hd_metrics_line line;
+	hd_metrics_reader *reader = open_points(checkpoints);
+	FILE *to = fopen(path, "w");
+	for (;;) {
+		cr_assert_eq(hd_metrics_reader_next(reader, &line, &got), HD_OK, "%s", hd_error_text());
+		if (!got)
+			break;
+		for (size_t i = 0; i < line.count; i++) {
+			if (is_measured(line.metrics[i].name))
+				continue;
+			fprintf(to, "%lld %s %a\n", (long long)line.step, line.metrics[i].name, line.metrics[i].value);
+			points++;
+		}
+	}
+	fclose(to);
+	hd_metrics_reader_close(reader);
+	return points;
+}
+
+/* A run that was killed and resumed has logged what one left alone has, each point once. */
+static void expect_same_points(const char *a, const char *b)
+{
+	char command[3 * PATH_BYTES], a_path[PATH_BYTES], b_path[PATH_BYTES];
+	snprintf(a_path, sizeof a_path, "%s/points", a);
+	snprintf(b_path, sizeof b_path, "%s/points", b);
+	int points = write_points(a_path, a);
+	cr_assert(points > 100, "%d points", points);
+	cr_assert_eq(write_points(b_path, b), points);
+	/* a line that a kill cut off is written again, behind those that came before it in the first attempt */
+	snprintf(command, sizeof command, "sort '%s' >'%s.sorted' && sort '%s' | cmp - '%s.sorted'", a_path, a_path,
+	        b_path, a_path);
+	cr_assert_eq(system(command), 0, "points differ: %s and %s", a_path, b_path);
+}
+
 /* Interrupts again and again, at times that walk through start, steps, checkpoints and validation. */
 static void interrupt_until_done(const char *whole, const char *checkpoints, const char *threads, int signal_number)
 {
@@ -155,6 +221,7 @@ static void interrupt_until_done(const char *whole, const char *checkpoints, con
 	int epochs = expect_same_table(whole, checkpoints, "metrics.csv", true) - 1;
 	cr_assert_eq(epochs, 3, "%d epochs, want to stop after the two that are not better than the first", epochs);
 	int steps = expect_same_table(whole, checkpoints, "steps.csv", false) - 1;
+	expect_same_points(whole, checkpoints);
 	cr_assert(steps > 2 * epochs && steps % epochs == 0, "%d steps of %d epochs", steps, epochs);
 }
 

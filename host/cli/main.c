@@ -29,11 +29,15 @@ static const command table[] = {
         {"features", 'F', true, hd_cli_features, "mel levels of recordings, as .npy and picture"},
         {"import", 'I', true, hd_cli_import, "published weights (.safetensors, .pth, .ckpt) under timm's names"},
         {"catalog", 'C', true, hd_cli_catalog, "show, export or check a catalogue of recordings"},
+        {"publish", 'B', true, hd_cli_publish, "put a model where services take it from, and register it"},
+        {"runs", 'R', true, hd_cli_runs, "what became of runs: ls, show RUN, tail RUN, stop RUN"},
+        {"reproduce", 'D', true, hd_cli_reproduce, "train a run once more and compare every metric with it"},
+        {"track", 'K', true, hd_cli_track, "send runs to an MLflow server, and show what it has of them"},
 };
 #define COMMAND_COUNT (sizeof table / sizeof *table)
 
 /* Named in the design, not in this version: said plainly rather than called unknown. */
-static const char *const later[] = {"grid", "publish", "compare", "report", "reproduce", "runs", "track", "doctor"};
+static const char *const later[] = {"grid", "compare", "report", "doctor"};
 
 static void usage(FILE *to)
 {
@@ -72,10 +76,29 @@ static int unknown_command(const char *name)
 	return hd_status_exit_code(HD_E_USAGE);
 }
 
+/* What stands beside the settings. */
+static const char *words_of(const command *c)
+{
+	switch (c->letter) {
+	case 'R':
+		return " ls|show|tail|stop [RUN]";
+	case 'K':
+		return " push|status [RUN]";
+	case 'D':
+		return " RUN";
+	case 'B':
+		return " RUN|FILE";
+	case 'C':
+		return " show|check|export [DIR|FILE...]";
+	default:
+		return c->takes_files ? " FILE..." : "";
+	}
+}
+
 static void command_help(const command *c)
 {
 	printf("heimdall %s: %s\n\nusage: heimdall %s [--setting value ...]%s\n", c->name, c->help, c->name,
-	        c->takes_files ? " FILE..." : "");
+	        words_of(c));
 	hd_settings_help(stdout, c->letter);
 }
 
@@ -124,7 +147,8 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	hd_status st = run(c, argc - 2, argv + 2);
-	if (st != HD_OK)
+	/* no text: what went wrong has been said, by the process in the background */
+	if (st != HD_OK && hd_error_text()[0])
 		fprintf(stderr, "heimdall %s: %s\n", c->name, hd_error_text());
 	return hd_status_exit_code(st);
 }

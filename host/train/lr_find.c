@@ -171,7 +171,7 @@ hd_status hd_train_lr_find(hd_lr_find *out, hd_settings *settings)
 	hd_trainer t;
 	*out = (hd_lr_find){.suggestion = NAN};
 	hd_stop_begin();
-	HD_TRY(hd_trainer_open(&t, settings, NULL));
+	HD_TRY(hd_trainer_open(&t, settings, NULL, false));
 	HD_TRY(hd_steps_open(&t));
 	HD_TRY(try_rates(out, &t));
 	hd_lr_find_suggest(out);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/common/detach.h"
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/model/pretrained.h"
@@ -14,6 +15,7 @@
 
 void hd_trainer_close(hd_trainer *t)
 {
+	free(t->overrides);
 	hd_train_state_free(&t->state);
 	hd_batcher_close(&t->batcher);
 	hd_model_free(t->model);
@@ -23,31 +25,40 @@ void hd_trainer_close(hd_trainer *t)
 	hd_backend_close(t->backend);
 }
 
+/* --checkpoint, or the newest in the folder that is meant. */
 static hd_status find_checkpoint(char **out, const hd_settings *s)
 {
-	return s->checkpoint[0] ? hd_strdup(out, s->checkpoint) : hd_checkpoint_find_newest(out, s->checkpoint_dir);
+	char *folder = NULL;
+	if (s->checkpoint[0])
+		return hd_strdup(out, s->checkpoint);
+	hd_status st = hd_tracker_checkpoints(&folder, s);
+	if (st == HD_OK)
+		st = hd_checkpoint_find_newest(out, folder);
+	free(folder);
+	return st;
 }
 
-/* Settings and state of the run to resume; what was set anew and differs is named. */
-static hd_status open_resumed(hd_trainer *t, hd_checkpoint *from)
+/* Settings and state of the run to resume; what was set anew and differs is named. *path is new text. */
+static hd_status open_resumed(hd_trainer *t, hd_checkpoint *from, char **out_path)
 {
 	hd_status st;
-	char *path = NULL, *differences = NULL;
+	char *path = NULL;
 	HD_TRY(find_checkpoint(&path, t->settings));
 	HD_TRY(hd_checkpoint_open(from, path));
 	if (!hd_checkpoint_has_state(from)) {
 		st = hd_fail(HD_E_DATA, "%s: holds weights only; resume from last.safetensors", path);
 		goto done;
 	}
-	HD_TRY(hd_settings_inherit(t->settings, &from->settings, &differences));
-	if (differences)
-		hd_warn("resuming with other settings than before: %s", differences);
+	HD_TRY(hd_settings_inherit(t->settings, &from->settings, &t->overrides));
+	if (t->overrides)
+		hd_warn("resuming with other settings than before: %s", t->overrides);
 	if (!t->settings->given[HD_SET_threads] && from->threads > 0)
 		t->settings->threads = from->threads;
 	hd_message(
 	        "resuming %s: epoch %lld, step %lld", path, (long long)from->state.epoch, (long long)from->state.step);
+	*out_path = path;
+	path = NULL;
 done:
-	free(differences);
 	free(path);
 	return st;
 }
@@ -223,9 +234,10 @@ static hd_status open_batcher(hd_trainer *t)
 	return st;
 }
 
-hd_status hd_trainer_open(hd_trainer *t, hd_settings *settings, const hd_train_hooks *hooks)
+hd_status hd_trainer_open(hd_trainer *t, hd_settings *settings, const hd_train_hooks *hooks, bool tracked)
 {
 	hd_status st;
+	char *resumed = NULL;
 	hd_checkpoint from = {0};
 	hd_weights weights = {0};
 	*t = (hd_trainer){.settings = settings};
@@ -235,14 +247,20 @@ hd_status hd_trainer_open(hd_trainer *t, hd_settings *settings, const hd_train_h
 	HD_TRY(hd_every_parse(&t->every, settings->checkpoint_every));
 	HD_TRY(hd_head_widths_parse(&widths, settings->head_widths));
 	if (settings->resume_training)
-		HD_TRY(open_resumed(t, &from));
+		HD_TRY(open_resumed(t, &from, &resumed));
 	else
 		HD_TRY(open_pretrained(t, &from, &weights));
 	simplify(settings);
+	/* before the data, which may take hours to read */
+	if (tracked)
+		HD_TRY(hd_tracker_open(&t->tracker, settings, resumed ? from.run : NULL, resumed));
 	HD_TRY(open_backend(t, &from));
 	HD_TRY(hd_dataset_open(&t->dataset, settings, from.file.map ? &from.card : NULL));
 	if (from.file.map && !settings->resume_training)
 		hd_dataset_centre(&t->dataset);
+	/* who waits has seen all that is quickly found wrong */
+	if (tracked)
+		HD_TRY(hd_detached(hd_tracker_run(t->tracker)->folder));
 	HD_TRY(hd_dataset_load(&t->dataset, settings, t->backend));
 	hd_catalog_print(stderr, &t->dataset.catalog, &t->dataset.samples, false);
 	HD_TRY(hd_dataset_split(&t->dataset, HD_TRAIN, &t->train, &t->train_count));
@@ -251,11 +269,14 @@ hd_status hd_trainer_open(hd_trainer *t, hd_settings *settings, const hd_train_h
 	HD_TRY(take_few(t));
 	t->steps_per_epoch = (t->train_count + hd_trainer_step_samples(t) - 1) / hd_trainer_step_samples(t);
 	HD_TRY(make_model(t, &from, &weights));
+	if (tracked)
+		memcpy(t->state.run, hd_tracker_run(t->tracker)->id, HD_RUN_ID);
 	HD_TRY(open_batcher(t));
 	if (!t->train_count)
 		st = hd_fail(HD_E_DATA, "%s: no training sample has a readable recording", t->dataset.catalog.path);
 done:
 	hd_weights_close(&weights);
 	hd_checkpoint_close(&from);
+	free(resumed);
 	return st;
 }

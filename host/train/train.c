@@ -21,10 +21,20 @@
 #define BETA2 0.999
 #define ADAM_EPS 1e-8f
 
+void hd_train_result_end(hd_train_result *result, hd_status status)
+{
+	hd_sent sent = {0};
+	hd_tracker_finish(result->tracker, status, &sent);
+	result->tracker = NULL;
+	snprintf(result->mlflow_run_id, sizeof result->mlflow_run_id, "%s", sent.mlflow_run_id);
+}
+
 void hd_train_result_free(hd_train_result *result)
 {
 	if (!result)
 		return;
+	hd_train_result_end(result, HD_OK);
+	free(result->run);
 	hd_dataset_close(&result->dataset);
 	free(result->checkpoint_path);
 	*result = (hd_train_result){0};
@@ -116,9 +126,9 @@ static hd_status take_step(hd_trainer *t)
 	t->state.norm_max = fmax(t->state.norm_max, step.norm);
 	t->state.step++;
 	t->state.global_step++;
+	t->logged_samples += step.count;
 	if (t->state.global_step % t->settings->log_every_n_steps == 0)
-		HD_TRY(hd_log_step(t, (double)hd_trainer_hyper(t, t->state.global_step - 1, 0).lr,
-		        step.sums[0] / step.sums[1], step.norm));
+		HD_TRY(hd_log_step(t, (double)hd_trainer_hyper(t, t->state.global_step - 1, 0).lr, &step));
 done:
 	return st;
 }
@@ -331,6 +341,7 @@ static hd_status finish(hd_train_result *out, hd_trainer *t)
 	HD_TRY(hd_checkpoint_open(&best, out->checkpoint_path));
 	HD_TRY(hd_checkpoint_load_weights(t->model, &best));
 	HD_TRY(hd_evaluate(&out->metrics, NULL, &t->batcher, t->val, t->val_count, NULL, false));
+	hd_log_best(t, &out->metrics);
 done:
 	hd_checkpoint_close(&best);
 	return st;
@@ -362,12 +373,29 @@ static void report_memory(const hd_trainer *t)
 	        (double)usage.ru_maxrss * 1024 / 1e6);
 }
 
+static hd_status begin_run(hd_trainer *t)
+{
+	int tensors;
+	const hd_parameter *p = hd_model_parameters(t->model, &tensors);
+	hd_tracker_start start = {.settings = t->settings,
+	        .dataset = &t->dataset,
+	        .backend = t->backend,
+	        .train = t->train_count,
+	        .val = t->val_count,
+	        .step = t->state.global_step,
+	        .overrides = t->overrides};
+	for (int i = 0; i < tensors; i++)
+		start.parameters += p[i].size;
+	return hd_tracker_begin(t->tracker, &start);
+}
+
 static hd_status begin_files(hd_trainer *t)
 {
 	hd_status st;
 	HD_TRY(open_folder(t->settings));
 	HD_TRY(hd_writer_open(&t->writer, t->model, t->backend, t->settings, &t->dataset.card));
 	HD_TRY(hd_log_begin(t));
+	HD_TRY(begin_run(t));
 	/* so that a run killed before its first checkpoint can be resumed too */
 	if (!t->settings->resume_training)
 		HD_TRY(hd_keep_last(t));
@@ -383,7 +411,7 @@ hd_status hd_train(hd_train_result *out, hd_settings *settings, const hd_train_h
 	hd_metrics val = {0};
 	*out = (hd_train_result){0};
 	hd_stop_begin();
-	HD_TRY(hd_trainer_open(&t, settings, hooks));
+	HD_TRY(hd_trainer_open(&t, settings, hooks, !settings->fast_dev_run));
 	HD_TRY(hd_steps_open(&t));
 	print_start(&t);
 	if (!settings->fast_dev_run)
@@ -403,7 +431,12 @@ hd_status hd_train(hd_train_result *out, hd_settings *settings, const hd_train_h
 	report_memory(&t);
 	out->dataset = t.dataset;
 	t.dataset = (hd_dataset){0};
+	/* what follows, as the export, belongs to the run */
+	HD_TRY(hd_strdup(&out->run, hd_tracker_run(t.tracker)->folder));
+	out->tracker = t.tracker;
+	t.tracker = NULL;
 done:
+	hd_tracker_finish(t.tracker, st, NULL);
 	hd_steps_close(&t);
 	hd_writer_close(&t.writer);
 	hd_trainer_close(&t);

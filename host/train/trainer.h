@@ -7,6 +7,7 @@
 #define HD_TRAIN_TRAINER_H
 
 #include "heimdall/train.h"
+#include "host/track/tracker.h"
 #include "host/train/batch.h"
 #include "host/train/writer.h"
 
@@ -58,10 +59,17 @@ typedef struct hd_trainer {
 	hd_train_state state; /* behind the last step that was taken */
 	hd_steps steps;
 	hd_writer writer;
+	hd_tracker *tracker;    /* NULL: the run is nobody's business */
+	char *overrides;        /* settings that a resumed run was given anew; NULL: none */
+	double logged_at_s;     /* when points of a step were last logged */
+	int64_t logged_samples; /* trained on since */
 } hd_trainer;
 
-/* Everything up to the first step: data, model, weights, the state to go on from. Close it also after failure. */
-hd_status hd_trainer_open(hd_trainer *out, hd_settings *settings, const hd_train_hooks *hooks);
+/*
+ * Everything up to the first step: data, model, weights, the state to go on from. tracked: as a run with a folder,
+ * whose tracker is the caller's to finish. Close it also after failure.
+ */
+hd_status hd_trainer_open(hd_trainer *out, hd_settings *settings, const hd_train_hooks *hooks, bool tracked);
 void hd_trainer_close(hd_trainer *trainer);
 
 /* Reads checkpoint_every: "" or "500" (steps), "30s", "10m", "1h". HD_E_USAGE for anything else. */
@@ -126,11 +134,15 @@ hd_status hd_keep_epoch(hd_trainer *t, double val_loss);
 
 /* ---- log.c ---- */
 
-/* Appends a row to metrics.csv; rows of epochs that a resumed run does again are dropped first. */
+/* Appends a row to metrics.csv, and points to the run's log; rows of epochs that a resumed run does again are dropped
+ * first. */
 hd_status hd_log_epoch(hd_trainer *t, const hd_metrics *train, const hd_metrics *val, double lr, double seconds);
 
-/* A row of steps.csv: step (counted from 1), epoch, lr, loss, gradient norm before clipping. */
-hd_status hd_log_step(const hd_trainer *t, double lr, double loss, double gradient_norm);
+/* A row of steps.csv: step (counted from 1), epoch, lr, loss, gradient norm before clipping; the same as points. */
+hd_status hd_log_step(hd_trainer *t, double lr, const hd_step *step);
+
+/* The best weights' metrics on the validation split as points of the last step, under best/. */
+void hd_log_best(hd_trainer *t, const hd_metrics *val);
 
 /* Starts steps.csv, or drops its rows behind the state's step. */
 hd_status hd_log_begin(const hd_trainer *t);

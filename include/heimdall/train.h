@@ -16,7 +16,18 @@ typedef struct hd_train_result {
 	int64_t epochs;        /* run, resumed ones included */
 	bool has_metrics;      /* false where there is no validation split */
 	hd_dataset dataset;    /* that it was trained on, loaded; empty with fast_dev_run */
+	/* the run; NULL with fast_dev_run, and when it has ended */
+	struct hd_tracker *tracker;
+	char *run;              /* its folder, runs_dir/experiment/name; owned; NULL with fast_dev_run */
+	char mlflow_run_id[64]; /* at the tracking server, known when the run has ended; "" where it has none */
 } hd_train_result;
+
+/*
+ * Ends the run, as FINISHED with HD_OK, KILLED with HD_E_INTERRUPTED, FAILED with anything else and this thread's error
+ * text: for what belongs to it and comes behind the training, as an export. Sends what the tracking server does not
+ * have yet, as long as it gets on. hd_train_result_free ends a run that has not ended as FINISHED.
+ */
+void hd_train_result_end(hd_train_result *result, hd_status status);
 
 void hd_train_result_free(hd_train_result *result);
 

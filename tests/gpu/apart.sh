@@ -9,6 +9,7 @@ set -euo pipefail
 BUILD=${BUILD:-build}
 work=$(mktemp -d "${TMPDIR:-/tmp}/heimdall-apart.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+export HEIMDALL_RUNS_DIR=$work/runs
 
 "$BUILD/heimdall" synth --out "$work/data" --sessions 12 --sample_rate 48000 --samples 3968 --no-progress >"$work/log" 2>&1
 # p11-kit, far below libcurl and libpq, frees a locale as it is unloaded, and waits for ever with libasan preloaded: so

@@ -12,6 +12,7 @@ HEIMDALL_CUDA_LIBRARY=$(realpath "$1")
 export HEIMDALL_CUDA_LIBRARY
 work=$(mktemp -d "${TMPDIR:-/tmp}/heimdall-gpu.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+export HEIMDALL_RUNS_DIR=$work/runs
 
 fail() {
 	tail -n 20 "$work/log"
@@ -23,7 +24,7 @@ fail() {
 start() {
 	mkdir -p "$work/$1"
 	cd "$work/$1"
-	exec "$heimdall" train --data_dir ../data --cache_dir ../cache --sample_rate 48000 --n_fft 512 --hop_length 128 \
+	exec "$heimdall" train --data_dir ../data --checkpoint_dir checkpoints --cache_dir ../cache --sample_rate 48000 --n_fft 512 --hop_length 128 \
 		--n_mels 32 --backbone_size atto --pretrained none --receivers 1,2,3 --batch_size 4 --epochs 25 \
 		--warmup_epochs 2 --learning_rate 2e-4 --validation_split 0.2 --test_split 0 --drop_path 0.1 --ema_decay 0.9 \
 		--early_stop_patience 0 --log_every_n_steps 1 --checkpoint_every 7 --save_top_k 1 --threads 2 --no_export --no-progress \

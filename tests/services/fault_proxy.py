@@ -1,27 +1,38 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""A small HTTP proxy in front of one S3 server that breaks what it is told to break.
+"""A small HTTP proxy in front of one server that breaks what it is told to break.
 
-fault_proxy.py UPSTREAM_PORT [CERTIFICATE KEY] prints the ports of the proxy, of its control line, of a second server
-that stands for another host, and with a certificate that of the proxy over TLS. It ends with its standard input.
+fault_proxy.py UPSTREAM_PORT [CERTIFICATE KEY] [-- COMMAND...] prints the ports of the proxy, of its control line, of a
+second server that stands for another host, and with a certificate that of the proxy over TLS. It ends with its standard
+input, or by SIGTERM. COMMAND is the server itself; its output goes to stderr and it ends with the proxy.
 
 Control, one command a line, answered line by line, the last one being ".":
   clear                                     forgets faults and log
-  fault NAME COUNT METHOD WORD [ARGUMENT]   the next COUNT requests of METHOD ("*": any) whose target has WORD ("*": any)
+  fault NAME COUNT METHOD WORD [ARGUMENT]   the next COUNT requests of METHOD ("*": any) whose target has WORD ("*": any);
+                                            COUNT/N: of every N of them the last
+  server start|kill|stop|pause|continue     COMMAND: starts it where it does not run and waits until it answers, SIGKILL,
+                                            SIGTERM, SIGSTOP, SIGCONT for all of its processes; answers how it went
   log                                       what came: WHERE METHOD TARGET auth=0|1 date=... range=... match=... host=...,
-                                            and what the real server said to it: answer STATUS METHOD TARGET
+                                            what was broken of it: fault NAME METHOD TARGET, and what the real server
+                                            said to it: answer STATUS METHOD TARGET
 """
+import os
+import signal
 import socket
 import ssl
 import struct
+import subprocess
 import sys
 import threading
 import time
 from email.utils import formatdate
 
-UPSTREAM = int(sys.argv[1])
+COMMAND = sys.argv[sys.argv.index("--") + 1:] if "--" in sys.argv else []
+ARGUMENTS = sys.argv[1:sys.argv.index("--")] if COMMAND else sys.argv[1:]
+UPSTREAM = int(ARGUMENTS[0])
+PATIENCE_S = 90  # for a server that starts
 lock = threading.Lock()
-faults = []  # [name, count, method, word, argument]
+faults = []  # [name, count, method, word, argument, every, seen]
 log = []
 whole = {}  # the last 200 of a target
 
@@ -126,7 +137,11 @@ def next_fault(method, target):
     with lock:
         for fault in faults:
             if fault[1] > 0 and fault[2] in ("*", method) and (fault[3] == "*" or fault[3] in target):
+                fault[6] += 1
+                if fault[6] % fault[5]:
+                    continue
                 fault[1] -= 1
+                log.append(f"fault {fault[0]} {method} {target}")
                 return fault[0], fault[4]
     return None, ""
 
@@ -140,6 +155,10 @@ def made_up(name, argument, target, headers):
     if name == "code":
         status, code = argument.split(",")
         return error(int(status), code, "made up")
+    if name == "json":  # MLflow's errors
+        status, code = argument.split(",")
+        body = ('{"error_code": "%s", "message": "made up"}' % code).encode()
+        return f"HTTP/1.1 {status} Fault", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))], body
     if name == "redirect":
         return error(307, "TemporaryRedirect", "elsewhere", [("Location", argument.replace("{target}", target))])
     if name == "error200":
@@ -202,6 +221,8 @@ def serve(sock, where):
         if name == "silence":
             time.sleep(float(argument))
             raise Broken
+        if name == "slow":
+            time.sleep(float(argument))
         if name == "garbage":
             sock.sendall(b"220 mail.example ESMTP\r\n")
             raise Broken
@@ -233,18 +254,81 @@ def guarded(sock, where, context):
         sock.close()
 
 
+child = None  # the server itself, which leads a group of processes
+child_lock = threading.Lock()
+
+
+def answers():
+    try:
+        return ask_upstream("GET", "/health", [("Host", f"127.0.0.1:{UPSTREAM}")], b"")[0].split()[1] == "200"
+    except (Broken, OSError, IndexError, ValueError):
+        return False
+
+
+def start_server():
+    global child
+    begun = time.monotonic()
+    if child is None:
+        child = subprocess.Popen(COMMAND, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
+    while time.monotonic() - begun < PATIENCE_S:
+        if answers():
+            return f"runs after {time.monotonic() - begun:.1f} s"
+        if child.poll() is not None:
+            end_server(signal.SIGKILL)
+            return "failed: it ended"
+        time.sleep(0.1)
+    return f"failed: no answer after {PATIENCE_S} s"
+
+
+def end_server(number):
+    global child
+    if child is not None:
+        try:
+            os.killpg(child.pid, number)
+        except ProcessLookupError:
+            pass
+        child.wait()
+        child = None
+    return "ended"
+
+
+def server(word):
+    signals = {"pause": signal.SIGSTOP, "continue": signal.SIGCONT}
+    with child_lock:
+        if not COMMAND:
+            return "what?"
+        if word == "start":
+            return start_server()
+        if word in ("kill", "stop"):
+            return end_server(signal.SIGKILL if word == "kill" else signal.SIGTERM)
+        if word in signals and child is not None:
+            os.killpg(child.pid, signals[word])
+            return "done"
+        return "what?"
+
+
+def end(*_):
+    end_server(signal.SIGKILL)
+    os._exit(0)
+
+
 def control(sock):
     stream = Stream(sock)
     try:
         while True:
             words = stream.line().decode().split(" ", 5)
             answer = ""
+            if words[0] == "server":
+                sock.sendall((server(words[1]) + "\n.\n").encode())
+                continue
             with lock:
                 if words[0] == "clear":
                     faults.clear()
                     log.clear()
                 elif words[0] == "fault":
-                    faults.append([words[1], int(words[2]), words[3], words[4], words[5] if len(words) > 5 else ""])
+                    count, _, every = words[2].partition("/")
+                    faults.append([words[1], int(count), words[3], words[4], words[5] if len(words) > 5 else "",
+                                   int(every or 1), 0])
                 elif words[0] == "log":
                     answer = "".join(entry + "\n" for entry in log)
                 else:
@@ -270,13 +354,15 @@ def listen(handler, *arguments):
 
 
 def main():
+    signal.signal(signal.SIGTERM, end)
     ports = [listen(guarded, "proxy", None), listen(control), listen(guarded, "other", None)]
-    if len(sys.argv) > 3:
+    if len(ARGUMENTS) > 1:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(sys.argv[2], sys.argv[3])
+        context.load_cert_chain(ARGUMENTS[1], ARGUMENTS[2])
         ports.append(listen(guarded, "proxy", context))
     print(*ports, flush=True)
     sys.stdin.read()
+    end()
 
 
 main()
