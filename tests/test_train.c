@@ -313,7 +313,7 @@ Test(program, exit_codes)
 	cr_assert_eq(heimdall("--version"), 0);
 	cr_assert_eq(heimdall("trian"), 2);
 	expect_text("did you mean train?");
-	cr_assert_eq(heimdall("publish"), 2);
+	cr_assert_eq(heimdall("grid"), 2);
 	expect_text("not part of version");
 	cr_assert_eq(heimdall("export"), 2);
 	expect_text("--checkpoint");
