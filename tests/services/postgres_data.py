@@ -70,6 +70,8 @@ def parts(path):
         body = f.read()
     meta = header.pop("__metadata__")
     lines = meta.pop("config").splitlines()
+    # each training is a run of its own
+    meta["runtime"] = {k: v for k, v in json.loads(meta["runtime"]).items() if k != "run"}
     meta["config"] = [line for line in lines if line.split(":")[0].strip() not in PLACES]
     return header, meta, body
 
