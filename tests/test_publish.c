@@ -201,12 +201,12 @@ Test(publish, versions_by_hand, .init = begin, .fini = remove_data, .timeout = 6
 {
 	make_tiny_model(in_folder("a.onnx"), 900, NULL, NULL);
 	make_tiny_model(in_folder("b.onnx"), 800, NULL, NULL);
-	cr_assert_eq(heimdall(PUBLISH "--version v1.4.0 $D/a.onnx"), 0, "%s", text);
-	cr_assert_eq(heimdall(PUBLISH "--version v1.4.0 $D/a.onnx"), 0, "%s", text);
+	cr_assert_eq(heimdall(PUBLISH "--model_version v1.4.0 $D/a.onnx"), 0, "%s", text);
+	cr_assert_eq(heimdall(PUBLISH "--model_version v1.4.0 $D/a.onnx"), 0, "%s", text);
 	expect_text("is there already");
-	cr_assert_eq(heimdall(PUBLISH "--version v1.4.0 $D/b.onnx"), 2, "%s", text);
+	cr_assert_eq(heimdall(PUBLISH "--model_version v1.4.0 $D/b.onnx"), 2, "%s", text);
 	expect_text("no version is written twice; v1.4.1 is free");
-	cr_assert_eq(heimdall(PUBLISH "--version 1.5 $D/b.onnx"), 2, "%s", text);
+	cr_assert_eq(heimdall(PUBLISH "--model_version 1.5 $D/b.onnx"), 2, "%s", text);
 	/* a folder without a manifest is nobody's version, and its number is taken */
 	cr_assert_eq(shell("mkdir $D/models/v1.4.1 && : > $D/models/v1.4.1/model.onnx"), 0);
 	cr_assert_eq(heimdall(PUBLISH "$D/b.onnx"), 0, "%s", text);

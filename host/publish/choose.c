@@ -164,13 +164,13 @@ done:
 hd_status hd_publish_choose(hd_publish_job *j)
 {
 	hd_status st;
-	const char *wanted = j->settings->version;
+	const char *wanted = j->settings->model_version;
 	hd_publish_version version;
 	time_t now = time(NULL);
 	struct tm utc;
 	bool found = false;
 	if (wanted[0] && !hd_publish_version_parse(&version, wanted, strlen(wanted)))
-		return hd_fail(HD_E_USAGE, "version '%s': write it as v1.2.0", wanted);
+		return hd_fail(HD_E_USAGE, "model_version '%s': write it as v1.2.0", wanted);
 	hd_place_list_free(&j->list);
 	HD_TRY(hd_place_versions(&j->list, j->place));
 	if (wanted[0])

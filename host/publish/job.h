@@ -34,8 +34,8 @@ hd_status hd_publish_gather(hd_publish_job *job);
 hd_status hd_publish_write_texts(hd_publish_job *job, hd_publish_version version, const char *created);
 
 /*
- * Chooses the version: the one that is this model's already, complete or begun; else settings->version; else what is
- * proposed. Says why on stderr. HD_E_USAGE where settings->version is another model's.
+ * Chooses the version: the one that is this model's already, complete or begun; else settings->model_version; else what
+ * is proposed. Says why on stderr. HD_E_USAGE where settings->model_version is another model's.
  */
 hd_status hd_publish_choose(hd_publish_job *job);
 

@@ -102,7 +102,7 @@ static hd_status put_version(hd_publish_job *j)
 		HD_TRY(hd_place_put(&taken, j->place, j->text, &j->package));
 		if (!taken)
 			break;
-		if (j->settings->version[0] || attempt == ATTEMPTS) {
+		if (j->settings->model_version[0] || attempt == ATTEMPTS) {
 			st = hd_publish_taken(j, j->version);
 			goto done;
 		}
