@@ -336,7 +336,7 @@ Test(mlflow, state_is_kept, .init = begin_run, .fini = end_run)
 	GOOD(hd_mlflow_state_read(&state, &run));
 	cr_expect(!state.server && !state.run_id && state.offset == 0 && state.with_model);
 	GOOD(hd_mlflow_state_reset(&state, "http://h"));
-	GOOD(hd_mlflow_state_set(&state.run_id, "abc"));
+	GOOD(hd_set_text(&state.run_id, "abc"));
 	state.offset = (int64_t)1 << 40;
 	state.with_model = false;
 	json_object_set_new(state.params, "a", json_string("0123"));

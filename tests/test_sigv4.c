@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "host/common/text.h"
 #include "host/store/sigv4.h"
 #include "tests/folder.h"
 
@@ -96,7 +97,7 @@ Test(sigv4, keys_that_go_wrong)
 	};
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
 		char *encoded, path[256];
-		cr_assert_eq(hd_sigv4_encode(&encoded, keys[i][0], true), HD_OK);
+		cr_assert_eq(hd_percent_encode(&encoded, keys[i][0], true), HD_OK);
 		snprintf(path, sizeof path, "/%s", encoded);
 		cr_assert_str_eq(path, keys[i][1]);
 		expect("GET", path, NULL, NULL, "", USUAL, keys[i][2]);

@@ -15,6 +15,7 @@
 #include "host/cli/result.h"
 #include "host/cli/train.h"
 #include "host/common/detach.h"
+#include "host/common/json.h"
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/common/settings_table.h"
@@ -35,12 +36,6 @@ typedef struct origin {
 	hd_run_status status;
 	json_t *identity, *params;
 } origin;
-
-static const char *text_of(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-	return text ? text : "";
-}
 
 static hd_status open_origin(origin *out, const hd_settings *given, const char *which)
 {
@@ -70,17 +65,6 @@ static void close_origin(origin *o)
 
 /* ---- settings ---- */
 
-static hd_status set_text(char **setting, const char *value)
-{
-	char *copy;
-	hd_status st = hd_strdup(&copy, value);
-	if (st != HD_OK)
-		return st;
-	free(*setting);
-	*setting = copy;
-	return HD_OK;
-}
-
 static hd_status copy_setting(hd_settings *out, const hd_settings *in, const hd_setting *row)
 {
 	char *to = (char *)out + row->offset;
@@ -97,7 +81,7 @@ static hd_status copy_setting(hd_settings *out, const hd_settings *in, const hd_
 		memcpy(to, from, sizeof(bool));
 		break;
 	default:
-		st = set_text((char **)(void *)to, *(char *const *)(const void *)from);
+		st = hd_set_text((char **)(void *)to, *(char *const *)(const void *)from);
 	}
 	return st;
 }
@@ -112,7 +96,7 @@ static hd_status relocate(char **path, const char *folder)
 	HD_TRY(hd_sprintf(&there, "%s/%s", folder, *path));
 	if (access(there, F_OK) == 0) {
 		hd_message("%s is not there, %s is taken", *path, there);
-		HD_TRY(set_text(path, there));
+		HD_TRY(hd_set_text(path, there));
 	}
 done:
 	free(there);
@@ -127,8 +111,8 @@ static hd_status same_machine(hd_settings *s, const hd_settings *given, const or
 	        json_is_string(threads) ? strtoll(json_string_value(threads), NULL, 10) : json_integer_value(threads);
 	if (!given->given[HD_SET_threads] && count > 0)
 		s->threads = count;
-	if (!given->given[HD_SET_accelerator] && !strcmp(text_of(o->params, "backend"), "cpu"))
-		return set_text(&s->accelerator, "cpu");
+	if (!given->given[HD_SET_accelerator] && !strcmp(hd_json_text(o->params, "backend"), "cpu"))
+		return hd_set_text(&s->accelerator, "cpu");
 	return HD_OK;
 }
 
@@ -148,7 +132,7 @@ static hd_status add_tag(hd_settings *s, const char *id)
 		tags = longer;
 	}
 	if (st == HD_OK)
-		st = set_text(&s->tags, tags);
+		st = hd_set_text(&s->tags, tags);
 	free(tags);
 	return st;
 }
@@ -156,21 +140,21 @@ static hd_status add_tag(hd_settings *s, const char *id)
 /* The receivers that were the most used then, whatever has come or gone since. */
 static hd_status same_receivers(hd_settings *s, const origin *o)
 {
-	const char *used = text_of(o->params, "receivers_used");
-	return strcmp(s->receivers, "auto") != 0 || !used[0] ? HD_OK : set_text(&s->receivers, used);
+	const char *used = hd_json_text(o->params, "receivers_used");
+	return strcmp(s->receivers, "auto") != 0 || !used[0] ? HD_OK : hd_set_text(&s->receivers, used);
 }
 
 /* What a call did beside or instead of training: it is not done again. */
 static hd_status forget_call(hd_settings *s)
 {
-	static const char *const keys[] = {"resume_training", "dry_run", "lr_find", "fast_dev_run", "export_only",
-	        "list_backbones", "detach", "publish"};
-	hd_status st = HD_OK;
-	for (size_t i = 0; i < sizeof keys / sizeof *keys && st == HD_OK; i++)
-		if (hd_setting_find(keys[i]) >= 0)
-			st = hd_settings_set(s, keys[i], "false", "reproduce");
-	if (st == HD_OK)
-		st = set_text(&s->checkpoint, "");
+	hd_settings defaults;
+	hd_status st = hd_settings_init(&defaults);
+	if (st != HD_OK)
+		return st;
+	for (int i = 0; i < HD_SETTING_COUNT && st == HD_OK; i++)
+		if (hd_setting_is_of_call(&hd_setting_table[i]))
+			st = copy_setting(s, &defaults, &hd_setting_table[i]);
+	hd_settings_free(&defaults);
 	return st;
 }
 
@@ -186,19 +170,19 @@ static hd_status take_settings(hd_settings *out, const hd_settings *given, const
 		goto done;
 	}
 	HD_TRY(hd_settings_read_yaml(out, config));
-	HD_TRY(relocate(&out->data_dir, text_of(o->identity, "working_directory")));
-	HD_TRY(relocate(&out->folds, text_of(o->identity, "working_directory")));
-	HD_TRY(set_text(&out->run_name, ""));
-	HD_TRY(set_text(&out->runs_dir, given->runs_dir));
-	HD_TRY(set_text(&out->experiment_name, o->run.experiment));
-	HD_TRY(set_text(&out->checkpoint_dir, ""));
+	HD_TRY(relocate(&out->data_dir, hd_json_text(o->identity, "working_directory")));
+	HD_TRY(relocate(&out->folds, hd_json_text(o->identity, "working_directory")));
+	HD_TRY(hd_set_text(&out->run_name, ""));
+	HD_TRY(hd_set_text(&out->runs_dir, given->runs_dir));
+	HD_TRY(hd_set_text(&out->experiment_name, o->run.experiment));
+	HD_TRY(hd_set_text(&out->checkpoint_dir, ""));
 	out->given[HD_SET_checkpoint_dir] = HD_NOT_GIVEN;
 	HD_TRY(forget_call(out));
 	for (int i = 0; i < HD_SETTING_COUNT; i++)
 		if (given->given[i] && strchr(hd_setting_table[i].commands, LETTER))
 			HD_TRY(copy_setting(out, given, &hd_setting_table[i]));
 	/* the result of this command is the comparison */
-	HD_TRY(set_text(&out->json, ""));
+	HD_TRY(hd_set_text(&out->json, ""));
 	HD_TRY(same_machine(out, given, o));
 	HD_TRY(same_receivers(out, o));
 	HD_TRY(add_tag(out, o->run.id));
@@ -222,10 +206,10 @@ static bool warn_if_other(const char *what, const char *then, const char *now)
 static hd_status compare_program(bool *other, const hd_settings *s, const origin *o)
 {
 	hd_backend *backend = NULL;
-	const char *tier = text_of(o->params, "backend_tier");
+	const char *tier = hd_json_text(o->params, "backend_tier");
 	char threads[2][32];
-	*other = warn_if_other("version", text_of(o->identity, "version"), hd_version);
-	*other |= warn_if_other("commit", text_of(o->identity, "commit"), hd_commit);
+	*other = warn_if_other("version", hd_json_text(o->identity, "version"), hd_version);
+	*other |= warn_if_other("commit", hd_json_text(o->identity, "commit"), hd_commit);
 	if (!strcmp(s->accelerator, "cpu") && tier[0] && !getenv(TIER_VARIABLE) &&
 	        hd_backend_open_cpu(&backend, tier, (int)s->threads) == HD_OK)
 		setenv(TIER_VARIABLE, tier, 1);
@@ -233,9 +217,9 @@ static hd_status compare_program(bool *other, const hd_settings *s, const origin
 	hd_status st = hd_backend_open(&backend, s->accelerator, (int)s->threads);
 	if (st != HD_OK)
 		return st;
-	*other |= warn_if_other("back end", text_of(o->params, "backend"), backend->name);
+	*other |= warn_if_other("back end", hd_json_text(o->params, "backend"), backend->name);
 	*other |= warn_if_other("instructions or device", tier, backend->tier);
-	snprintf(threads[0], sizeof threads[0], "%s", text_of(o->params, "backend_threads"));
+	snprintf(threads[0], sizeof threads[0], "%s", hd_json_text(o->params, "backend_threads"));
 	snprintf(threads[1], sizeof threads[1], "%d", backend->threads);
 	*other |= warn_if_other("threads", threads[0], threads[1]);
 	hd_backend_close(backend);

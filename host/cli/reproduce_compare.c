@@ -22,6 +22,7 @@ typedef struct point {
 struct hd_run_points {
 	point *points; /* by step and name */
 	size_t count, capacity;
+	size_t lines; /* read so far */
 	char *names[MOST_NAMES];
 	size_t name_count;
 };
@@ -54,18 +55,20 @@ static hd_status keep_name(const char **out, hd_run_points *p, const char *name)
 	return st;
 }
 
-static hd_status add_line(hd_run_points *p, const hd_metrics_line *line, size_t number)
+static hd_status add_line(void *context, const hd_metrics_line *line)
 {
 	hd_status st = HD_OK;
+	hd_run_points *p = context;
 	for (size_t i = 0; i < line->count; i++) {
 		if (is_of_the_moment(line->metrics[i].name))
 			continue;
 		HD_TRY(hd_grow(&p->points, &p->capacity, p->count + 1, sizeof *p->points));
 		point *to = &p->points[p->count];
-		*to = (point){line->step, line->epoch, NULL, line->metrics[i].value, number};
+		*to = (point){line->step, line->epoch, NULL, line->metrics[i].value, p->lines};
 		HD_TRY(keep_name(&to->name, p, line->metrics[i].name));
 		p->count++;
 	}
+	p->lines++;
 done:
 	return st;
 }
@@ -101,26 +104,15 @@ hd_status hd_run_points_read(hd_run_points **out, const hd_run *run)
 	hd_status st;
 	char *path = NULL;
 	hd_run_points *p = NULL;
-	hd_metrics_reader *reader = NULL;
-	hd_metrics_line *line = NULL;
-	bool got = true;
 	*out = NULL;
 	HD_TRY(hd_alloc(&p, 1, sizeof *p));
-	HD_TRY(hd_alloc(&line, 1, sizeof *line));
 	HD_TRY(hd_run_path(&path, run, "metrics.log"));
-	HD_TRY(hd_metrics_reader_open(&reader, path, 0));
-	for (size_t number = 0; got; number++) {
-		HD_TRY(hd_metrics_reader_next(reader, line, &got));
-		if (got)
-			HD_TRY(add_line(p, line, number));
-	}
+	HD_TRY(hd_metrics_log_each(path, 0, add_line, p, NULL));
 	sort_points(p);
 	*out = p;
 	p = NULL;
 done:
-	hd_metrics_reader_close(reader);
 	free(path);
-	free(line);
 	hd_run_points_free(p);
 	return st;
 }

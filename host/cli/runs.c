@@ -9,50 +9,45 @@
 #include <unistd.h>
 
 #include "host/cli/cli.h"
+#include "host/common/json.h"
 #include "host/common/memory.h"
 
 #define USAGE "runs ls | show RUN | tail RUN | stop RUN"
 
 /* ---- what the actions share ---- */
 
-double hd_runs_metric(const hd_metrics_line *line, const char *name)
+hd_status hd_runs_take(void *summary, const hd_metrics_line *line)
 {
-	for (size_t i = 0; i < line->count; i++)
-		if (!strcmp(line->metrics[i].name, name))
-			return line->metrics[i].value;
-	return NAN;
+	hd_run_summary *out = summary;
+	double loss = hd_metrics_line_value(line, "val/loss");
+	out->points++;
+	out->last_ms = line->time_ms;
+	if (isnan(loss) || out->best_loss <= loss)
+		return HD_OK;
+	out->best_loss = loss;
+	out->best_epoch = line->epoch + 1;
+	out->best_median_m = hd_metrics_line_value(line, "val/median_m");
+	return HD_OK;
 }
 
-hd_status hd_runs_summarise(hd_run_summary *out, const hd_run *run)
+hd_status hd_runs_read_log(hd_run_summary *out, const hd_run *run, hd_metrics_take take, void *context)
 {
 	hd_status st;
-	hd_metrics_reader *reader = NULL;
-	hd_metrics_line *line = NULL;
 	char *path = NULL;
-	bool got = true;
 	*out = (hd_run_summary){.best_loss = NAN, .best_median_m = NAN};
 	HD_TRY(hd_run_path(&path, run, "metrics.log"));
-	HD_TRY(hd_alloc(&line, 1, sizeof *line));
-	HD_TRY(hd_metrics_reader_open(&reader, path, 0));
-	for (;;) {
-		HD_TRY(hd_metrics_reader_next(reader, line, &got));
-		if (!got)
-			break;
-		out->points++;
-		out->last_ms = line->time_ms;
-		double loss = hd_runs_metric(line, "val/loss");
-		if (isnan(loss) || out->best_loss <= loss)
-			continue;
-		out->best_loss = loss;
-		out->best_epoch = line->epoch + 1;
-		out->best_median_m = hd_runs_metric(line, "val/median_m");
-	}
-	out->bad = hd_metrics_reader_bad(reader);
+	HD_TRY(hd_metrics_log_each(path, 0, take, context, &out->bad));
 done:
-	hd_metrics_reader_close(reader);
-	free(line);
 	free(path);
 	return st;
+}
+
+json_t *hd_runs_best_json(const hd_run_summary *s)
+{
+	return isnan(s->best_loss)
+	               ? json_null()
+	               : json_pack("{s:I, s:o, s:o}", "epoch", (json_int_t)s->best_epoch, "val/loss",
+	                         hd_json_number(s->best_loss), "val/median_m", hd_json_number(s->best_median_m));
 }
 
 void hd_runs_duration(char out[16], int64_t ms)

@@ -9,8 +9,6 @@
 #include "host/track/metrics_log.h"
 #include "host/track/run.h"
 
-#define HD_RUNS_WIDTH 80
-
 /* What a run's metrics.log comes to. */
 typedef struct hd_run_summary {
 	int64_t points, bad; /* lines; those left out for their checksum */
@@ -20,10 +18,15 @@ typedef struct hd_run_summary {
 	double best_loss, best_median_m;
 } hd_run_summary;
 
-hd_status hd_runs_summarise(hd_run_summary *out, const hd_run *run);
+/*
+ * Walks a run's metrics.log: `take` hands each line to hd_runs_take(out, line), which may be all it does (context:
+ * out).
+ */
+hd_status hd_runs_read_log(hd_run_summary *out, const hd_run *run, hd_metrics_take take, void *context);
+hd_status hd_runs_take(void *summary, const hd_metrics_line *line);
 
-/* A metric of a line; NaN where it is not there. */
-double hd_runs_metric(const hd_metrics_line *line, const char *name);
+/* {"epoch", "val/loss", "val/median_m"} of the best epoch, null without one; NULL on lack of memory. */
+json_t *hd_runs_best_json(const hd_run_summary *summary);
 
 /* "47s", "12m34s", "3h05m", "2d03h"; "-" below 0. At most 7 bytes with the end for less than 100 days. */
 void hd_runs_duration(char out[16], int64_t ms);

@@ -114,10 +114,10 @@ static void print_line(const hd_metrics_line *line)
 	bool any = false;
 	hd_runs_time(time_text, line->time_ms);
 	printf("%s  step %lld", strlen(time_text) > 11 ? time_text + 11 : time_text, (long long)line->step);
-	if (isnan(hd_runs_metric(line, "best/loss")))
+	if (isnan(hd_metrics_line_value(line, "best/loss")))
 		printf("  epoch %lld", (long long)line->epoch + 1);
 	for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
-		double value = hd_runs_metric(line, shown[i].name);
+		double value = hd_metrics_line_value(line, shown[i].name);
 		if (!isnan(value))
 			printf(fabs(value) >= 1e4 ? "  %s %.0f%s" : "  %s %.4g%s", shown[i].label, value,
 			        shown[i].unit);

@@ -140,17 +140,12 @@ static json_t *row_json(const row *r)
 {
 	const hd_run *run = r->run;
 	const hd_run_status *s = &r->status;
-	const hd_run_summary *m = &r->summary;
-	json_t *best = isnan(m->best_loss) ? json_null()
-	                                   : json_pack("{s:I, s:o, s:o}", "epoch", (json_int_t)m->best_epoch,
-	                                             "val/loss", hd_json_number(m->best_loss), "val/median_m",
-	                                             hd_json_number(m->best_median_m));
 	return json_pack("{s:s, s:s, s:s, s:s, s:s?, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:s?, s:b}", "name", run->name,
 	        "experiment", run->experiment, "id", run->id, "folder", run->folder, "state",
 	        r->has_status ? hd_run_state_word(s->state) : NULL, "start_ms", (json_int_t)s->start_ms, "end_ms",
 	        (json_int_t)s->end_ms, "attempts", (json_int_t)s->attempts, "epoch", (json_int_t)s->epoch, "epochs",
-	        (json_int_t)s->epochs, "step", (json_int_t)s->step, "best", best, "mlflow_run_id",
-	        r->sent.mlflow_run_id[0] ? r->sent.mlflow_run_id : NULL, "all_sent", (int)r->sent.all);
+	        (json_int_t)s->epochs, "step", (json_int_t)s->step, "best", hd_runs_best_json(&r->summary),
+	        "mlflow_run_id", r->sent.mlflow_run_id[0] ? r->sent.mlflow_run_id : NULL, "all_sent", (int)r->sent.all);
 }
 
 static json_t *rows_json(const row *rows, size_t count)
@@ -167,7 +162,7 @@ static hd_status read_row(row *out, const hd_run *run)
 {
 	hd_status st;
 	*out = (row){.run = run};
-	HD_TRY(hd_runs_summarise(&out->summary, run));
+	HD_TRY(hd_runs_read_log(&out->summary, run, hd_runs_take, &out->summary));
 	HD_TRY(hd_sender_state(&out->sent, run));
 	st = hd_run_status_read(&out->status, run);
 	out->has_status = st == HD_OK;

@@ -31,33 +31,22 @@ typedef struct view {
 
 /* ---- reading ---- */
 
-static hd_status read_last_metrics(view *v)
+static hd_status take_line(void *context, const hd_metrics_line *line)
 {
-	hd_status st;
-	char *path = NULL;
-	hd_metrics_reader *reader = NULL;
-	hd_metrics_line *line = NULL;
-	bool got = true;
+	view *v = context;
+	/* the best values come behind the last epoch, and are of another one */
+	if (isnan(hd_metrics_line_value(line, "best/loss")))
+		v->last_epoch = line->epoch + 1;
+	for (size_t i = 0; i < line->count; i++)
+		json_object_set_new(v->last, line->metrics[i].name, hd_json_number(line->metrics[i].value));
+	return hd_runs_take(&v->summary, line);
+}
+
+static hd_status read_log(view *v)
+{
 	v->last = json_object();
-	HD_TRY(v->last ? HD_OK : hd_fail(HD_E_MEMORY, "out of host memory for metrics"));
-	HD_TRY(hd_alloc(&line, 1, sizeof *line));
-	HD_TRY(hd_run_path(&path, v->run, "metrics.log"));
-	HD_TRY(hd_metrics_reader_open(&reader, path, 0));
-	for (;;) {
-		HD_TRY(hd_metrics_reader_next(reader, line, &got));
-		if (!got)
-			break;
-		/* the best values come behind the last epoch, and are of another one */
-		if (isnan(hd_runs_metric(line, "best/loss")))
-			v->last_epoch = line->epoch + 1;
-		for (size_t i = 0; i < line->count; i++)
-			json_object_set_new(v->last, line->metrics[i].name, hd_json_number(line->metrics[i].value));
-	}
-done:
-	hd_metrics_reader_close(reader);
-	free(line);
-	free(path);
-	return st;
+	return v->last ? hd_runs_read_log(&v->summary, v->run, take_line, v)
+	               : hd_fail(HD_E_MEMORY, "out of host memory for metrics");
 }
 
 /* Adds the scalars of a YAML mapping, those of its groups too, to an object of texts. */
@@ -381,11 +370,6 @@ static json_t *file_json(const hd_run *run, const char *name)
 static json_t *view_json(const view *v)
 {
 	const hd_run_status *s = &v->status;
-	json_t *best = isnan(v->summary.best_loss)
-	                       ? json_null()
-	                       : json_pack("{s:I, s:o, s:o}", "epoch", (json_int_t)v->summary.best_epoch, "val/loss",
-	                                 hd_json_number(v->summary.best_loss), "val/median_m",
-	                                 hd_json_number(v->summary.best_median_m));
 	json_t *status =
 	        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "state", hd_run_state_word(s->state),
 	                "host", s->host, "pid", (json_int_t)s->pid, "start_ms", (json_int_t)s->start_ms, "end_ms",
@@ -397,8 +381,8 @@ static json_t *view_json(const view *v)
 	        (json_int_t)v->sent.points_left, "problem", v->sent.problem);
 	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:O, s:O, s:o, s:o, s:o, s:o, s:o}", "name", v->run->name,
 	        "experiment", v->run->experiment, "id", v->run->id, "folder", v->run->folder, "status", status,
-	        "settings", v->differing, "metrics", v->last, "best", best, "sent", sent, "params",
-	        file_json(v->run, "params.json"), "tags", file_json(v->run, "tags.json"), "environment",
+	        "settings", v->differing, "metrics", v->last, "best", hd_runs_best_json(&v->summary), "sent", sent,
+	        "params", file_json(v->run, "params.json"), "tags", file_json(v->run, "tags.json"), "environment",
 	        file_json(v->run, "environment.json"));
 }
 
@@ -430,9 +414,8 @@ hd_status hd_runs_show(const hd_settings *settings, const hd_run *run)
 	hd_status st;
 	view v = {.run = run};
 	HD_TRY(hd_run_status_read(&v.status, run));
-	HD_TRY(hd_runs_summarise(&v.summary, run));
 	HD_TRY(hd_sender_state(&v.sent, run));
-	HD_TRY(read_last_metrics(&v));
+	HD_TRY(read_log(&v));
 	HD_TRY(read_differing(&v));
 	st = print_view(&v, settings);
 done:

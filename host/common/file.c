@@ -9,26 +9,34 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "host/common/memory.h"
+
+#define COPY_BYTES ((size_t)1 << 30)
 
 static hd_status io_error(const char *path, const char *what)
 {
 	return hd_fail(HD_E_IO, "%s: cannot %s: %s", path, what, strerror(errno));
 }
 
-static hd_status sync_folder(const char *path)
+hd_status hd_sync_folder(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	hd_status st = fd < 0 || fsync(fd) != 0 ? io_error(path, "sync the folder") : HD_OK;
+	if (fd >= 0)
+		close(fd);
+	return st;
+}
+
+static hd_status sync_folder_of(const char *path)
 {
 	hd_status st;
 	char *copy = NULL;
 	HD_TRY(hd_strdup(&copy, path));
-	int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || fsync(fd) != 0)
-		st = io_error(path, "sync the folder of");
-	if (fd >= 0)
-		close(fd);
+	HD_TRY(hd_sync_folder(dirname(copy)));
 done:
 	free(copy);
 	return st;
@@ -87,7 +95,7 @@ hd_status hd_new_file_commit(hd_new_file *file, int durable)
 		return io_error(file->path, "replace");
 	free(file->temporary);
 	file->temporary = NULL;
-	return durable ? sync_folder(file->path) : HD_OK;
+	return durable ? sync_folder_of(file->path) : HD_OK;
 }
 
 void hd_new_file_close(hd_new_file *file)
@@ -111,6 +119,40 @@ hd_status hd_file_write(const char *path, const hd_span *spans, size_t count, in
 	HD_TRY(hd_new_file_commit(&file, durable));
 done:
 	hd_new_file_close(&file);
+	return st;
+}
+
+hd_status hd_file_copy(const char *to, const char *from, int durable)
+{
+	hd_status st;
+	hd_new_file file = {.fd = -1};
+	ssize_t n;
+	int fd = open(from, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return io_error(from, "open");
+	HD_TRY(hd_new_file_open(&file, to));
+	while ((n = sendfile(file.fd, fd, NULL, COPY_BYTES)) > 0)
+		continue;
+	HD_TRY(n < 0 ? io_error(to, "write") : HD_OK);
+	HD_TRY(hd_new_file_commit(&file, durable));
+done:
+	hd_new_file_close(&file);
+	close(fd);
+	return st;
+}
+
+hd_status hd_link_replace(const char *path, const char *target)
+{
+	hd_status st;
+	char *fresh = NULL;
+	HD_TRY(hd_sprintf(&fresh, "%s.tmp%ld", path, (long)getpid()));
+	unlink(fresh);
+	if (symlink(target, fresh) != 0 || rename(fresh, path) != 0) {
+		st = io_error(path, "make the link");
+		unlink(fresh);
+	}
+done:
+	free(fresh);
 	return st;
 }
 

@@ -44,6 +44,15 @@ void hd_file_unmap(const void *data, size_t bytes); /* NULL-safe */
 /* Lets go of a part of a mapped file that is in memory; it comes back where it is read again. */
 void hd_file_forget(const void *data, size_t bytes);
 
+/* Copies a file, whole or not at all; durable as in hd_file_write. */
+hd_status hd_file_copy(const char *to, const char *from, int durable);
+
+/* Makes a symbolic link, in place of one that is there, in one step. */
+hd_status hd_link_replace(const char *path, const char *target);
+
+/* fsync of a folder: its names are on the disk. */
+hd_status hd_sync_folder(const char *path);
+
 /* Like mkdir -p. */
 hd_status hd_make_folders(const char *path);
 

@@ -42,6 +42,17 @@ hd_status hd_strdup(char **out, const char *text)
 	return text && !*out ? hd_fail(HD_E_MEMORY, "out of host memory") : HD_OK;
 }
 
+hd_status hd_set_text(char **text, const char *value)
+{
+	char *copy;
+	hd_status st = hd_strdup(&copy, value);
+	if (st != HD_OK)
+		return st;
+	free(*text);
+	*text = copy;
+	return HD_OK;
+}
+
 hd_status hd_sprintf(char **out, const char *format, ...)
 {
 	va_list args;

@@ -22,6 +22,9 @@ hd_status hd_grow(void *array_pointer, size_t *capacity, size_t needed, size_t e
 /* Copies a string; NULL gives NULL. */
 hd_status hd_strdup(char **out, const char *text);
 
+/* A copy of `value` in place of what *text owns, which stays on failure. */
+hd_status hd_set_text(char **text, const char *value);
+
 /* printf into a new string. */
 hd_status hd_sprintf(char **out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -255,18 +255,12 @@ static bool is_utf8(const char *text)
 
 static hd_status set_text(hd_settings *s, const hd_setting *row, const char *value, const char *origin)
 {
-	char *copy;
 	/* Checkpoints keep the settings as YAML, which holds no other bytes. */
 	if (!is_utf8(value))
 		return hd_fail(HD_E_USAGE, "%s: '%s' is not valid UTF-8", origin, value);
 	if (row->choices && choice_position(row->choices, value) < 0)
 		return hd_fail(HD_E_USAGE, "%s: '%s' is none of %s", origin, value, row->choices);
-	hd_status st = hd_strdup(&copy, value);
-	if (st != HD_OK)
-		return st;
-	free(*text_of(s, row));
-	*text_of(s, row) = copy;
-	return HD_OK;
+	return hd_set_text(text_of(s, row), value);
 }
 
 static const char *value_of_word(const hd_setting *row, const char *text)

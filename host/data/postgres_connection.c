@@ -6,12 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/common/redact.h"
 #include "host/common/stop.h"
+#include "host/common/wait.h"
 
 #define STATEMENT_LIMIT_S 45
 #define SILENCE_MARGIN_S 10
@@ -157,19 +157,6 @@ void hd_pg_close(hd_pg *pg)
 	*pg = (hd_pg){0};
 }
 
-/* A pause in which the program can be asked to stop. */
-static bool pause_s(double seconds)
-{
-	double until = hd_now_s() + seconds;
-	for (double left; (left = until - hd_now_s()) > 0;) {
-		double step = fmin(left, POLL_MS / 1000.0);
-		nanosleep(&(const struct timespec){0, (long)(step * 1e9)}, NULL);
-		if (hd_stop_requested())
-			return false;
-	}
-	return true;
-}
-
 hd_status hd_pg_reconnect(hd_pg *pg)
 {
 	double started = hd_now_s(), wait = FIRST_PAUSE_S;
@@ -180,7 +167,7 @@ hd_status hd_pg_reconnect(hd_pg *pg)
 		return hd_fail(HD_E_IO, "%s; lost %d times in a row without an answer between", why, MOST_LOSSES);
 	hd_warn("%s; connecting again", why);
 	for (;;) {
-		if (!pause_s(wait))
+		if (!hd_wait(wait, hd_stop_requested))
 			return stopped(pg);
 		hd_status st = connect_once(pg);
 		pg->losses = losses;

@@ -34,10 +34,7 @@ static hd_status look(hd_publish_job *j, const hd_place_version *v, bool *comple
 	char name[HD_VERSION_BYTES], *text = NULL;
 	json_t *manifest = NULL;
 	*complete = *begun = false;
-	if (!v->complete && !v->claimed)
-		return HD_OK;
-	HD_TRY(hd_place_read(&text, j->place, hd_publish_version_text(name, v->version),
-	        v->complete ? HD_PUBLISH_MANIFEST : HD_PUBLISH_CLAIM));
+	HD_TRY(hd_place_read_manifest(&text, j->place, v));
 	manifest = hd_publish_manifest_read(text);
 	const char *created = json_string_value(json_object_get(manifest, "created"));
 	if (!is_this_model(j, manifest) || !created || strlen(created) + 1 > sizeof j->created)
@@ -46,7 +43,8 @@ static hd_status look(hd_publish_job *j, const hd_place_version *v, bool *comple
 	*complete = v->complete;
 	*begun = !v->complete && !strcmp(text, j->package.manifest);
 	if (!*complete && !*begun)
-		hd_message("%s: begun with this model and other files beside it; it stays as it is", name);
+		hd_message("%s: begun with this model and other files beside it; it stays as it is",
+		        hd_publish_version_text(name, v->version));
 done:
 	json_decref(manifest);
 	free(text);

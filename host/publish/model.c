@@ -264,16 +264,11 @@ static hd_status read_run(hd_publish_model *m, const char *folder)
 	hd_sent sent = {0};
 	char *table = NULL;
 	HD_TRY(hd_run_open(&run, folder));
-	free(m->run_name);
-	free(m->experiment);
-	m->run_name = m->experiment = NULL;
-	HD_TRY(hd_strdup(&m->run_name, run.name));
-	HD_TRY(hd_strdup(&m->experiment, run.experiment));
+	HD_TRY(hd_set_text(&m->run_name, run.name));
+	HD_TRY(hd_set_text(&m->experiment, run.experiment));
 	if (hd_sender_state(&sent, &run) != HD_OK)
 		hd_warn("the version will not name its run in MLflow: %s", hd_error_text());
-	free(m->mlflow_run_id);
-	m->mlflow_run_id = NULL;
-	HD_TRY(hd_strdup(&m->mlflow_run_id, sent.mlflow_run_id));
+	HD_TRY(hd_set_text(&m->mlflow_run_id, sent.mlflow_run_id));
 	HD_TRY(hd_run_path(&table, &run, "catalog.csv"));
 	if (access(table, F_OK) == 0)
 		HD_TRY(count_recordings(&m->recordings, table));

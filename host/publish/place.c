@@ -153,6 +153,16 @@ hd_status hd_place_read(char **out, hd_place *place, const char *version, const 
 	return st;
 }
 
+hd_status hd_place_read_manifest(char **out, hd_place *place, const hd_place_version *v)
+{
+	char text[HD_VERSION_BYTES];
+	*out = NULL;
+	if (!v->complete && !v->claimed)
+		return HD_OK;
+	return hd_place_read(out, place, hd_publish_version_text(text, v->version),
+	        v->complete ? HD_PUBLISH_MANIFEST : HD_PUBLISH_CLAIM);
+}
+
 /* ---- latest ---- */
 
 hd_status hd_place_latest(bool *there, hd_publish_version *out, hd_place *place)

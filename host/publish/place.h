@@ -74,6 +74,9 @@ const hd_place_version *hd_place_list_find(const hd_place_list *list, hd_publish
 /* A small text of a version, new; *out is NULL and the status HD_OK where it is not there. */
 hd_status hd_place_read(char **out, hd_place *place, const char *version, const char *name);
 
+/* The manifest of a version, or the claim of one in the making; *out is NULL where it has neither. New text. */
+hd_status hd_place_read_manifest(char **out, hd_place *place, const hd_place_version *version);
+
 /* The version that `latest` names; false in *there where it does not exist. HD_E_DATA for one that names none. */
 hd_status hd_place_latest(bool *there, hd_publish_version *out, hd_place *place);
 hd_status hd_place_move_latest(hd_place *place, const char *version);

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -122,15 +121,6 @@ done:
 
 /* ---- writing ---- */
 
-static hd_status sync_folder(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	hd_status st = fd < 0 || fsync(fd) != 0 ? io_error(path, "sync") : HD_OK;
-	if (fd >= 0)
-		close(fd);
-	return st;
-}
-
 static void remove_staging(const hd_place *p)
 {
 	DIR *dir = p->staging ? opendir(p->staging) : NULL;
@@ -197,27 +187,12 @@ done:
 static hd_status copy_file(const char *to, const hd_package_file *file)
 {
 	hd_status st;
-	hd_new_file new = {.fd = -1};
 	char its[HD_SHA256_HEX_BYTES];
-	int from = open(file->path, O_RDONLY | O_CLOEXEC);
-	if (from < 0)
-		return io_error(file->path, "open");
-	HD_TRY(hd_new_file_open(&new, to));
-	for (int64_t left = file->bytes; left > 0;) {
-		ssize_t n = sendfile(new.fd, from, NULL, (size_t)left);
-		if (n <= 0) {
-			st = n < 0 ? io_error(to, "write") : hd_fail(HD_E_IO, "%s: has become shorter", file->path);
-			goto done;
-		}
-		left -= n;
-	}
-	HD_TRY(hd_new_file_commit(&new, 1));
+	HD_TRY(hd_file_copy(to, file->path, 1));
 	HD_TRY(hd_sha256_file(its, to));
 	if (strcmp(its, file->sha256) != 0)
 		st = hd_fail(HD_E_IO, "%s: changed while it was copied; run the same command again", file->path);
 done:
-	hd_new_file_close(&new);
-	close(from);
 	return st;
 }
 
@@ -241,12 +216,12 @@ static hd_status finish(bool *taken, hd_place *p, const char *version, const cha
 	HD_TRY(hd_sprintf(&name, "%s/" HD_PUBLISH_MANIFEST, p->staging));
 	HD_TRY(hd_sprintf(&path, "%s/%s", p->folder, version));
 	HD_TRY(hd_file_write(name, &(hd_span){manifest, strlen(manifest)}, 1, 1));
-	HD_TRY(sync_folder(p->staging));
+	HD_TRY(hd_sync_folder(p->staging));
 	/* a folder takes the place of an empty one alone */
 	if (rename(p->staging, path) == 0) {
 		free(p->staging);
 		p->staging = NULL;
-		st = sync_folder(p->folder);
+		st = hd_sync_folder(p->folder);
 	} else if (errno == EEXIST || errno == ENOTEMPTY || errno == ENOTDIR) {
 		*taken = true;
 	} else {
@@ -261,24 +236,17 @@ done:
 static hd_status move_latest(hd_place *p, const char *version)
 {
 	hd_status st;
-	char *path = NULL, *temporary = NULL;
+	char *path = NULL;
 	struct stat info;
 	HD_TRY(take_lock(p));
 	HD_TRY(hd_sprintf(&path, "%s/" HD_PLACE_LATEST, p->folder));
-	HD_TRY(hd_sprintf(&temporary, "%s/.latest.new", p->folder));
 	if (lstat(path, &info) == 0 && !S_ISLNK(info.st_mode)) {
 		st = hd_fail(HD_E_DATA, "%s: is no symbolic link; move it out of the way", path);
 		goto done;
 	}
-	unlink(temporary);
-	if (symlink(version, temporary) != 0 || rename(temporary, path) != 0) {
-		st = io_error(path, "move");
-		unlink(temporary);
-		goto done;
-	}
-	st = sync_folder(p->folder);
+	HD_TRY(hd_link_replace(path, version));
+	st = hd_sync_folder(p->folder);
 done:
-	free(temporary);
 	free(path);
 	return st;
 }

@@ -29,15 +29,14 @@ static bool raises(hd_bump *out, const hd_setting *row)
 	static const char *const shape[] = {
 	        "backbone_size", "gelu", "head_widths", "head_norm", "n_mels", "frames", "feature", "n_mfcc"};
 	/* how a training is run and kept, not what it is */
-	static const char *const running[] = {"checkpoint_dir", "checkpoint_every", "log_every_n_steps", "checkpoint",
-	        "resume_training", "dry_run", "lr_find", "fast_dev_run", "list_backbones", "accelerator", "threads",
-	        "json", "predictions", "split", "progress", "save_top_k", "num_workers", "cache_dir"};
+	static const char *const running[] = {"checkpoint_dir", "checkpoint_every", "log_every_n_steps", "accelerator",
+	        "devices", "threads", "predictions", "split", "save_top_k", "num_workers", "cache_dir"};
 	static const char *const of_signal[] = {
 	        "sample_rate", "resample", "short_recordings", "gain_offsets", "label_sigma_m"};
 	/* other weights to start from, another draw: the same training again */
 	static const char *const again[] = {"pretrained", "seed"};
 	const char *group = row->group;
-	if (IS_ONE_OF(row->key, running))
+	if (hd_setting_is_of_call(row) || IS_ONE_OF(row->key, running))
 		return false;
 	*out = HD_BUMP_MINOR;
 	if (IS_ONE_OF(row->key, shape))
@@ -48,41 +47,6 @@ static bool raises(hd_bump *out, const hd_setting *row)
 		*out = HD_BUMP_PATCH;
 	return !strcmp(group, "data") || !strcmp(group, "features") || !strcmp(group, "model") ||
 	       !strcmp(group, "train");
-}
-
-/* ---- values ---- */
-
-static void value_text(char *text, const hd_settings *s, const hd_setting *row)
-{
-	const void *at = (const char *)s + row->offset;
-	switch (row->kind) {
-	case HD_KIND_INT:
-		snprintf(text, VALUE_BYTES, "%lld", (long long)*(const int64_t *)at);
-		break;
-	case HD_KIND_FLOAT:
-		snprintf(text, VALUE_BYTES, "%.9g", *(const double *)at);
-		break;
-	case HD_KIND_BOOL:
-		snprintf(text, VALUE_BYTES, "%s", *(const bool *)at ? "true" : "false");
-		break;
-	default:
-		snprintf(text, VALUE_BYTES, "%s", **(char *const *)at ? *(char *const *)at : "\"\"");
-	}
-}
-
-static bool same_value(const hd_settings *a, const hd_settings *b, const hd_setting *row)
-{
-	const void *x = (const char *)a + row->offset, *y = (const char *)b + row->offset;
-	switch (row->kind) {
-	case HD_KIND_INT:
-		return *(const int64_t *)x == *(const int64_t *)y;
-	case HD_KIND_FLOAT:
-		return *(const double *)x == *(const double *)y;
-	case HD_KIND_BOOL:
-		return *(const bool *)x == *(const bool *)y;
-	default:
-		return !strcmp(*(char *const *)x, *(char *const *)y);
-	}
 }
 
 /* ---- the comparison ---- */
@@ -99,20 +63,35 @@ static void find(findings *f, hd_bump bump, const char *key, const char *old, co
 	snprintf(why + used, WHY_BYTES - used, "%s%s %s -> %s", used ? ", " : "", key, old, new);
 }
 
-static void compare_settings(findings *f, const hd_settings *old, const hd_settings *new)
+static const char *shown(const char *value)
 {
-	char before[VALUE_BYTES], after[VALUE_BYTES];
+	return value[0] ? value : "\"\"";
+}
+
+static hd_status compare_settings(findings *f, const hd_settings *old, const hd_settings *new)
+{
+	hd_status st = HD_OK;
+	char *before = NULL, *after = NULL;
 	for (int i = 0; i < HD_SETTING_COUNT; i++) {
 		const hd_setting *row = &hd_setting_table[i];
 		hd_bump bump;
-		if (!raises(&bump, row) || same_value(old, new, row))
+		if (!raises(&bump, row))
+			continue;
+		free(before);
+		free(after);
+		before = after = NULL;
+		HD_TRY(hd_setting_text(&before, old, row));
+		HD_TRY(hd_setting_text(&after, new, row));
+		if (!strcmp(before, after))
 			continue;
 		/* places may be long and private: that it is another one is enough */
 		bool place = !strcmp(row->group, "data") && row->kind == HD_KIND_TEXT && bump == HD_BUMP_PATCH;
-		value_text(before, old, row);
-		value_text(after, new, row);
-		find(f, bump, row->key, place ? "one" : before, place ? "another" : after);
+		find(f, bump, row->key, place ? "one" : shown(before), place ? "another" : shown(after));
 	}
+done:
+	free(after);
+	free(before);
+	return st;
 }
 
 static void json_text(char *text, const json_t *value)
@@ -143,7 +122,9 @@ hd_status hd_publish_compare(hd_bump *out, char **why, const hd_settings *old_se
 {
 	findings f = {0};
 	compare_interfaces(&f, old_interface, new_interface);
-	compare_settings(&f, old_settings, new_settings);
+	hd_status st = compare_settings(&f, old_settings, new_settings);
+	if (st != HD_OK)
+		return st;
 	*out = HD_BUMP_PATCH;
 	for (hd_bump bump = HD_BUMP_MAJOR; bump > HD_BUMP_PATCH; bump--) {
 		if (f.why[bump][0]) {

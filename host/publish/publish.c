@@ -111,13 +111,6 @@ done:
 	return st;
 }
 
-/* Version that a source of the registry, or a URL of the place, ends with. */
-static bool version_of_source(hd_publish_version *out, const char *source)
-{
-	const char *slash = source ? strrchr(source, '/') : NULL;
-	return slash && hd_publish_version_parse(out, slash + 1, strlen(slash + 1));
-}
-
 /* The alias, but where it has gone on to a higher version and was not asked for by name. */
 static hd_status set_alias(hd_publish_job *j, const char *number)
 {
@@ -127,7 +120,7 @@ static hd_status set_alias(hd_publish_job *j, const char *number)
 	hd_publish_version there;
 	if (!j->settings->given[HD_SET_alias]) {
 		HD_TRY(hd_registry_source_of(&source, j->registry, alias));
-		if (version_of_source(&there, source) && hd_publish_version_compare(there, j->version) > 0) {
+		if (hd_publish_version_of_url(&there, source) && hd_publish_version_compare(there, j->version) > 0) {
 			hd_message("alias '%s' stays with %s, which is newer; --promote %s gives it", alias,
 			        hd_publish_version_text(its, there), j->text);
 			goto done;

@@ -5,11 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
+#include "host/common/json.h"
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/common/stop.h"
+#include "host/common/wait.h"
 #include "host/track/mlflow_client.h"
 
 #define PATIENCE_S 20.0
@@ -97,19 +98,10 @@ static hd_status ask(hd_registry *r, hd_mlflow_answer *out, const char *method, 
 /* Waits, and twice as long the next time. */
 static hd_status wait_longer(double *wait_s)
 {
-	for (double until_s = hd_now_s() + *wait_s; hd_now_s() < until_s;) {
-		if (hd_stop_requested())
-			return hd_fail(HD_E_INTERRUPTED, "interrupted; run the same command again");
-		nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
-	}
+	if (!hd_wait(*wait_s, hd_stop_requested))
+		return hd_fail(HD_E_INTERRUPTED, "interrupted; run the same command again");
 	*wait_s *= 2;
 	return HD_OK;
-}
-
-static const char *text_of(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-	return text ? text : "";
 }
 
 static const char *tag_of(const json_t *version, const char *key)
@@ -118,8 +110,8 @@ static const char *tag_of(const json_t *version, const char *key)
 	json_t *tag;
 	json_array_foreach(json_object_get(version, "tags"), i, tag)
 	{
-		if (!strcmp(text_of(tag, "key"), key))
-			return text_of(tag, "value");
+		if (!strcmp(hd_json_text(tag, "key"), key))
+			return hd_json_text(tag, "value");
 	}
 	return "";
 }
@@ -133,8 +125,8 @@ static void newest(char number[HD_REGISTRY_NUMBER], const json_t *page, const ch
 	json_t *version;
 	json_array_foreach(json_object_get(page, "model_versions"), i, version)
 	{
-		const char *its = text_of(version, "version");
-		bool same = !strcmp(text_of(version, "source"), source) &&
+		const char *its = hd_json_text(version, "version");
+		bool same = !strcmp(hd_json_text(version, "source"), source) &&
 		            (!sha256 || !strcmp(tag_of(version, "heimdall.sha256"), sha256));
 		if (same && strtoll(its, NULL, 10) > strtoll(number, NULL, 10))
 			snprintf(number, HD_REGISTRY_NUMBER, "%s", its);
@@ -156,9 +148,9 @@ hd_status hd_registry_find(char number[HD_REGISTRY_NUMBER], hd_registry *r, cons
 		newest(number, a.body, source, sha256);
 		free(token);
 		token = NULL;
-		more = text_of(a.body, "next_page_token")[0] != 0;
+		more = hd_json_text(a.body, "next_page_token")[0] != 0;
 		if (more)
-			HD_TRY(hd_strdup(&token, text_of(a.body, "next_page_token")));
+			HD_TRY(hd_strdup(&token, hd_json_text(a.body, "next_page_token")));
 		hd_mlflow_answer_free(&a);
 	}
 done:
@@ -168,28 +160,16 @@ done:
 	return st;
 }
 
+/* One that is there already is fine. */
 static hd_status make_model(hd_registry *r)
 {
-	hd_status st = HD_OK;
-	double wait_s = FIRST_WAIT_S, until_s = hd_now_s() + PATIENCE_S;
-	json_t *body = json_pack("{s:s}", "name", r->name);
 	hd_mlflow_answer a = {0};
-	HD_TRY(body ? HD_OK : no_memory());
-	for (;;) {
-		hd_mlflow_answer_free(&a);
-		HD_TRY(hd_mlflow_call(r->client, &a, "POST", "registered-models/create", body));
-		if (a.end == HD_MLFLOW_DONE || !strcmp(a.code, "RESOURCE_ALREADY_EXISTS"))
-			break;
-		if (a.end == HD_MLFLOW_REFUSED || hd_now_s() > until_s) {
-			st = hd_context(
-			        a.end == HD_MLFLOW_AWAY ? HD_E_IO : HD_E_FAILED, "registered model '%s'", r->name);
-			goto done;
-		}
-		HD_TRY(wait_longer(&wait_s));
-	}
-done:
+	hd_status st = ask(r, &a, "POST", "registered-models/create", json_pack("{s:s}", "name", r->name));
+	if (st == HD_E_FAILED && !strcmp(a.code, "RESOURCE_ALREADY_EXISTS"))
+		st = HD_OK;
+	if (st == HD_E_FAILED || st == HD_E_IO)
+		hd_context(st, "registered model '%s'", r->name);
 	hd_mlflow_answer_free(&a);
-	json_decref(body);
 	return st;
 }
 
@@ -232,7 +212,7 @@ hd_status hd_registry_register(char number[HD_REGISTRY_NUMBER], hd_registry *r, 
 		HD_TRY(hd_mlflow_call(r->client, &a, "POST", "model-versions/create", body));
 		if (a.end == HD_MLFLOW_DONE) {
 			const json_t *made = json_object_get(a.body, "model_version");
-			snprintf(number, HD_REGISTRY_NUMBER, "%s", text_of(made, "version"));
+			snprintf(number, HD_REGISTRY_NUMBER, "%s", hd_json_text(made, "version"));
 			break;
 		}
 		if (a.end == HD_MLFLOW_REFUSED || hd_now_s() > until_s) {
@@ -285,11 +265,11 @@ hd_status hd_registry_aliases(json_t **out, hd_registry *r)
 	const json_t *model = json_object_get(a.body, "registered_model");
 	json_array_foreach(json_object_get(model, "aliases"), i, entry)
 	{
-		const char *there = text_of(*out, text_of(entry, "version"));
+		const char *there = hd_json_text(*out, hd_json_text(entry, "version"));
 		free(both);
 		both = NULL;
-		HD_TRY(hd_sprintf(&both, "%s%s%s", there, there[0] ? ", " : "", text_of(entry, "alias")));
-		json_object_set_new(*out, text_of(entry, "version"), json_string(both));
+		HD_TRY(hd_sprintf(&both, "%s%s%s", there, there[0] ? ", " : "", hd_json_text(entry, "alias")));
+		json_object_set_new(*out, hd_json_text(entry, "version"), json_string(both));
 	}
 	st = *out ? HD_OK : no_memory();
 done:
@@ -308,11 +288,11 @@ hd_status hd_registry_source_of(char **out, hd_registry *r, const char *alias)
 	HD_TRY(get_model(&model, r));
 	json_array_foreach(json_object_get(json_object_get(model.body, "registered_model"), "aliases"), i, entry)
 	{
-		if (strcmp(text_of(entry, "alias"), alias) != 0)
+		if (strcmp(hd_json_text(entry, "alias"), alias) != 0)
 			continue;
 		HD_TRY(ask(r, &version, "GET", "model-versions/get",
-		        json_pack("{s:s, s:s}", "name", r->name, "version", text_of(entry, "version"))));
-		HD_TRY(hd_strdup(out, text_of(json_object_get(version.body, "model_version"), "source")));
+		        json_pack("{s:s, s:s}", "name", r->name, "version", hd_json_text(entry, "version"))));
+		HD_TRY(hd_strdup(out, hd_json_text(json_object_get(version.body, "model_version"), "source")));
 		break;
 	}
 done:

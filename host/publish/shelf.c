@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "heimdall/publish.h"
-#include "host/common/file.h"
+#include "host/common/json.h"
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/common/settings_table.h"
@@ -48,23 +48,21 @@ done:
 static json_t *row_of(const hd_place_version *v, const json_t *manifest, bool is_latest, const char *aliases)
 {
 	char text[HD_VERSION_BYTES];
-	const char *created = json_string_value(json_object_get(manifest, "created"));
 	json_t *metrics = json_object_get(manifest, "metrics");
 	return json_pack("{s:s, s:s, s:I, s:b, s:b, s:s, s:o}", "version", hd_publish_version_text(text, v->version),
-	        "created", created ? created : "", "bytes", (json_int_t)v->bytes, "complete", v->complete, "latest",
-	        is_latest, "aliases", aliases, "metrics",
+	        "created", hd_json_text(manifest, "created"), "bytes", (json_int_t)v->bytes, "complete", v->complete,
+	        "latest", is_latest, "aliases", aliases, "metrics",
 	        json_is_object(metrics) ? json_incref(metrics) : json_object());
 }
 
 static void print_row(FILE *to, const json_t *row)
 {
 	const json_t *metrics = json_object_get(row, "metrics");
-	const char *aliases = json_string_value(json_object_get(row, "aliases"));
+	const char *aliases = hd_json_text(row, "aliases");
 	bool complete = json_is_true(json_object_get(row, "complete"));
 	bool latest = json_is_true(json_object_get(row, "latest"));
 	double errors[2] = {hd_publish_metric(metrics, "median_m"), hd_publish_metric(metrics, "mae_m")};
-	fprintf(to, "%-12s %-10.10s %9.1f", json_string_value(json_object_get(row, "version")),
-	        json_string_value(json_object_get(row, "created")),
+	fprintf(to, "%-12s %-10.10s %9.1f", hd_json_text(row, "version"), hd_json_text(row, "created"),
 	        (double)json_integer_value(json_object_get(row, "bytes")) / 1e6);
 	for (int i = 0; i < 2; i++) {
 		if (isfinite(errors[i]))
@@ -83,20 +81,6 @@ static void print_row(FILE *to, const json_t *row)
 	fputc('\n', to);
 }
 
-/* A version's manifest, new reference; NULL where it has none. */
-static hd_status read_manifest(json_t **out, hd_place *place, const hd_place_version *v)
-{
-	char text[HD_VERSION_BYTES], *json = NULL;
-	*out = NULL;
-	if (!v->complete && !v->claimed)
-		return HD_OK;
-	hd_status st = hd_place_read(&json, place, hd_publish_version_text(text, v->version),
-	        v->complete ? HD_PUBLISH_MANIFEST : HD_PUBLISH_CLAIM);
-	*out = hd_publish_manifest_read(json);
-	free(json);
-	return st;
-}
-
 static hd_status aliases_of(char *out, size_t bytes, const shelf *s, const json_t *aliases, const hd_place_version *v)
 {
 	hd_status st = HD_OK;
@@ -106,8 +90,7 @@ static hd_status aliases_of(char *out, size_t bytes, const shelf *s, const json_
 		return HD_OK;
 	HD_TRY(hd_sprintf(&source, "%s/%s", s->place->url, hd_publish_version_text(text, v->version)));
 	HD_TRY(hd_registry_find(number, s->registry, source, NULL));
-	const char *its = json_string_value(json_object_get(aliases, number));
-	snprintf(out, bytes, "%s", its ? its : "");
+	snprintf(out, bytes, "%s", hd_json_text(aliases, number));
 done:
 	free(source);
 	return st;
@@ -122,23 +105,12 @@ static json_t *ask_aliases(const shelf *s)
 	return aliases;
 }
 
-static hd_status write_json(const char *path, const json_t *rows)
-{
-	char *text = path[0] ? json_dumps(rows, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
-	hd_status st = HD_OK;
-	if (path[0])
-		st = text ? hd_file_write(path, (hd_span[]){{text, strlen(text)}, {"\n", 1}}, 2, 0)
-		          : hd_fail(HD_E_MEMORY, "out of host memory for %s", path);
-	free(text);
-	return st;
-}
-
 hd_status hd_publish_list(FILE *to, const hd_settings *settings)
 {
 	hd_status st;
 	shelf s;
 	json_t *aliases = NULL, *manifest = NULL, *rows = json_array();
-	char names[256];
+	char names[256], *text = NULL;
 	HD_TRY(open_shelf(&s, settings));
 	if (hd_place_latest(&s.has_latest, &s.latest, s.place) != HD_OK)
 		hd_warn("%s", hd_error_text());
@@ -147,7 +119,10 @@ hd_status hd_publish_list(FILE *to, const hd_settings *settings)
 	        "mean m");
 	for (size_t i = 0; i < s.list.count; i++) {
 		const hd_place_version *v = &s.list.versions[i];
-		HD_TRY(read_manifest(&manifest, s.place, v));
+		HD_TRY(hd_place_read_manifest(&text, s.place, v));
+		manifest = hd_publish_manifest_read(text);
+		free(text);
+		text = NULL;
 		HD_TRY(aliases_of(names, sizeof names, &s, aliases, v));
 		json_t *row =
 		        row_of(v, manifest, s.has_latest && !hd_publish_version_compare(v->version, s.latest), names);
@@ -157,7 +132,8 @@ hd_status hd_publish_list(FILE *to, const hd_settings *settings)
 		print_row(to, row);
 		json_array_append_new(rows, row);
 	}
-	HD_TRY(write_json(settings->json, rows));
+	if (settings->json[0])
+		HD_TRY(hd_json_write(settings->json, rows, 17));
 done:
 	json_decref(manifest);
 	json_decref(rows);
@@ -238,8 +214,7 @@ static hd_status current(hd_publish_version *out, shelf *s)
 		HD_TRY(hd_place_latest(&known, out, s->place));
 	} else if (s->registry) {
 		HD_TRY(hd_registry_source_of(&source, s->registry, s->settings->alias));
-		const char *slash = source ? strrchr(source, '/') : NULL;
-		known = slash && hd_publish_version_parse(out, slash + 1, strlen(slash + 1));
+		known = hd_publish_version_of_url(out, source);
 	}
 	st = known ? HD_OK
 	           : hd_fail(HD_E_DATA, "%s: no version has %s; --promote VERSION gives it", s->place->url,

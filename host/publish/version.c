@@ -2,6 +2,7 @@
 #include "host/publish/version.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define DIGITS_MAX 9
 
@@ -31,6 +32,12 @@ bool hd_publish_version_parse(hd_publish_version *out, const char *text, size_t 
 	}
 	*out = (hd_publish_version){numbers[0], numbers[1], numbers[2]};
 	return at == end;
+}
+
+bool hd_publish_version_of_url(hd_publish_version *out, const char *url)
+{
+	const char *slash = url ? strrchr(url, '/') : NULL;
+	return slash && hd_publish_version_parse(out, slash + 1, strlen(slash + 1));
 }
 
 const char *hd_publish_version_text(char *text, hd_publish_version v)

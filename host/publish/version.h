@@ -17,6 +17,8 @@ typedef enum hd_bump { HD_BUMP_PATCH, HD_BUMP_MINOR, HD_BUMP_MAJOR } hd_bump;
 
 /* The version that a text of `length` bytes is: "v", three numbers without leading zeroes, and nothing else. */
 bool hd_publish_version_parse(hd_publish_version *out, const char *text, size_t length);
+/* The same of the last part of a URL; false for NULL. */
+bool hd_publish_version_of_url(hd_publish_version *out, const char *url);
 /* text (HD_VERSION_BYTES); returned. */
 const char *hd_publish_version_text(char *text, hd_publish_version version);
 /* Below, at or above 0 as a comes before b, is it, or comes after it. */

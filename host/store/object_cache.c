@@ -4,6 +4,7 @@
  * the process that removes. Names that begin with "new." are in the making; one that nobody holds a lock on was left by
  * a process that ended.
  */
+#include "host/common/text.h"
 #include "host/store/object_cache.h"
 
 #include <dirent.h>
@@ -233,7 +234,7 @@ static hd_status final_path(char **out, const hd_caching *m, const char *etag, i
 	hd_status st;
 	char hash[HASH_DIGITS + 1], *encoded = NULL;
 	HD_TRY(hash_of(hash, &m->name));
-	HD_TRY(hd_sigv4_encode(&encoded, etag, false));
+	HD_TRY(hd_percent_encode(&encoded, etag, false));
 	if (strlen(encoded) > ETAG_MAX) {
 		hd_fail(HD_E_DATA, "s3://%s/%s: its ETag is too long to keep a copy by", m->name.bucket, m->name.key);
 		st = HD_E_DATA;

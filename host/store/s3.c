@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The short calls: HEAD, DELETE, copies, buckets. */
+#include "host/common/text.h"
 #include "host/store/s3.h"
 
 #include <stdlib.h>
@@ -79,7 +80,7 @@ hd_status hd_s3_copy(hd_s3 *s, hd_s3_object *object, const char *to_bucket, cons
 	*object = (hd_s3_object){.bytes = -1};
 	HD_TRY(hd_s3_check_names(to_bucket, to_key));
 	HD_TRY(hd_s3_check_names(from_bucket, from_key));
-	HD_TRY(hd_sigv4_encode(&encoded, from_key, true));
+	HD_TRY(hd_percent_encode(&encoded, from_key, true));
 	HD_TRY(hd_sprintf(&source, "/%s/%s", from_bucket, encoded));
 	hd_pair headers[] = {{"x-amz-copy-source", source}, {"x-amz-copy-source-if-match", from_etag}};
 	hd_s3_call call = {.method = "PUT",

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "host/common/text.h"
 #include "host/common/memory.h"
 #include "host/store/s3_profile.h"
 #include "host/store/s3_request.h"
@@ -126,7 +127,7 @@ static hd_status place_in(hd_s3_target *out, const hd_s3 *s, const hd_s3_call *c
 	char *key = NULL;
 	bool inside = s->config.style == HD_S3_STYLE_VIRTUAL ||
 	              (s->config.style == HD_S3_STYLE_AUTO && hd_s3_host_is_amazon(host) && !strchr(call->bucket, '.'));
-	HD_TRY(hd_sigv4_encode(&key, call->key ? call->key : "", true));
+	HD_TRY(hd_percent_encode(&key, call->key ? call->key : "", true));
 	if (inside) {
 		HD_TRY(hd_sprintf(&out->host, "%s.%s", call->bucket, host));
 		HD_TRY(hd_sprintf(&out->path, "%s/%s", s->prefix, key));
@@ -320,37 +321,6 @@ hd_status hd_s3_follow(hd_s3_target *t, hd_s3 *s, const hd_s3_call *call, const 
 
 /* ---- connections ---- */
 
-static bool is_pending(void)
-{
-	sigset_t pending;
-	return sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
-}
-
-void hd_s3_quiet_begin(hd_s3_quiet *quiet)
-{
-	sigset_t pipe_alone;
-	sigemptyset(&pipe_alone);
-	sigaddset(&pipe_alone, SIGPIPE);
-	quiet->pending = is_pending();
-	pthread_sigmask(SIG_BLOCK, &pipe_alone, &quiet->before);
-}
-
-void hd_s3_quiet_end(const hd_s3_quiet *quiet)
-{
-	const struct timespec at_once = {0};
-	sigset_t pipe_alone;
-	sigemptyset(&pipe_alone);
-	sigaddset(&pipe_alone, SIGPIPE);
-	if (!quiet->pending && is_pending())
-		sigtimedwait(&pipe_alone, NULL, &at_once);
-	pthread_sigmask(SIG_SETMASK, &quiet->before, NULL);
-}
-
-static void begin_curl(void)
-{
-	curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
 hd_status hd_s3_line_take(hd_s3_line **out, hd_s3 *s)
 {
 	pthread_mutex_lock(&s->mutex);
@@ -363,12 +333,12 @@ hd_status hd_s3_line_take(hd_s3_line **out, hd_s3 *s)
 	hd_status st = hd_alloc(out, 1, sizeof **out);
 	if (st != HD_OK)
 		return st;
-	(*out)->curl = curl_easy_init();
-	if ((*out)->curl)
+	st = hd_curl_open(&(*out)->curl);
+	if (st == HD_OK)
 		return HD_OK;
 	free(*out);
 	*out = NULL;
-	return hd_fail(HD_E_MEMORY, "libcurl: out of host memory");
+	return st;
 }
 
 void hd_s3_line_give(hd_s3 *s, hd_s3_line *line)
@@ -385,13 +355,11 @@ void hd_s3_line_give(hd_s3 *s, hd_s3_line *line)
 
 hd_status hd_s3_open(hd_s3 **out, hd_s3_config *config)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	hd_status st;
 	parts p = {0};
 	char *host = NULL;
 	hd_s3_config taken = *config;
 	*config = (hd_s3_config){0};
-	pthread_once(&once, begin_curl);
 	hd_s3_xml_begin();
 	st = hd_alloc(out, 1, sizeof **out);
 	if (st != HD_OK) {
@@ -425,17 +393,17 @@ done:
 
 void hd_s3_close(hd_s3 *s)
 {
-	hd_s3_quiet quiet;
+	hd_curl_quiet quiet;
 	if (!s)
 		return;
-	hd_s3_quiet_begin(&quiet); /* closing says good-bye to the other side */
+	hd_curl_quiet_begin(&quiet); /* closing says good-bye to the other side */
 	while (s->idle) {
 		hd_s3_line *line = s->idle;
 		s->idle = line->next;
 		curl_easy_cleanup(line->curl);
 		free(line);
 	}
-	hd_s3_quiet_end(&quiet);
+	hd_curl_quiet_end(&quiet);
 	pthread_mutex_destroy(&s->mutex);
 	free(s->endpoint);
 	free(s->scheme);

@@ -2,15 +2,14 @@
 /* One attempt: signing, libcurl's side of it, and the redirects on its way. libcurl's verbose output stays off. */
 #include "host/store/s3_request.h"
 
-#include <errno.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #include "host/common/memory.h"
+#include "host/common/progress.h"
 
 #define MAX_HOPS 5
 #define MAX_HEADERS 16
@@ -23,7 +22,7 @@ typedef struct transfer {
 	hd_s3 *s;
 	const hd_s3_call *call;
 	hd_s3_answer *answer;
-	int64_t sent;
+	hd_curl_body body;
 	hd_status local;  /* what went wrong on this side; its text is set */
 	curl_off_t moved; /* bytes both ways, and when they last became more */
 	double moved_s, stall_s;
@@ -166,49 +165,7 @@ static size_t on_body(char *data, size_t one, size_t bytes, void *context)
 	return t->local == HD_OK ? bytes : 0;
 }
 
-/* ---- what goes ---- */
-
-static size_t on_read(char *out, size_t one, size_t capacity, void *context)
-{
-	transfer *t = context;
-	const hd_s3_call *c = t->call;
-	int64_t left = c->body_bytes - t->sent;
-	size_t n = left < (int64_t)capacity ? (size_t)left : capacity;
-	ssize_t got = (ssize_t)n;
-	(void)one;
-	if (n == 0)
-		return 0;
-	if (c->body) {
-		memcpy(out, (const char *)c->body + t->sent, n);
-	} else {
-		do
-			got = pread(c->body_fd, out, n, c->body_offset + t->sent);
-		while (got < 0 && errno == EINTR);
-	}
-	if (got <= 0) {
-		t->local = hd_fail(HD_E_IO, "%s: cannot read: %s", c->body_name,
-		        got < 0 ? strerror(errno) : "it became shorter meanwhile");
-		return CURL_READFUNC_ABORT;
-	}
-	t->sent += got;
-	return (size_t)got;
-}
-
-static int on_seek(void *context, curl_off_t offset, int origin)
-{
-	transfer *t = context;
-	if (origin != SEEK_SET || offset < 0 || offset > t->call->body_bytes)
-		return CURL_SEEKFUNC_FAIL;
-	t->sent = offset;
-	return CURL_SEEKFUNC_OK;
-}
-
-static double clock_s(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+/* ---- how it goes ---- */
 
 static _Thread_local double moved_here_s;
 
@@ -221,7 +178,7 @@ double hd_s3_moved_s(void)
 static int on_progress(void *context, curl_off_t down_all, curl_off_t down, curl_off_t up_all, curl_off_t up)
 {
 	transfer *t = context;
-	double now = clock_s();
+	double now = hd_now_s();
 	(void)down_all;
 	(void)up_all;
 	if (down + up != t->moved || t->moved_s == 0) {
@@ -334,13 +291,12 @@ static void set_body(CURL *curl, const hd_s3_call *c, transfer *t)
 	}
 	/* a PUT or POST of nothing says so too: Content-Length: 0 */
 	if (c->body_sha256 || c->method[0] == 'P') {
-		curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
-		curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)c->body_bytes);
-		curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, 524288L);
-		curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_read);
-		curl_easy_setopt(curl, CURLOPT_READDATA, t);
-		curl_easy_setopt(curl, CURLOPT_SEEKFUNCTION, on_seek);
-		curl_easy_setopt(curl, CURLOPT_SEEKDATA, t);
+		t->body = (hd_curl_body){.data = c->body,
+		        .fd = c->body_fd,
+		        .offset = c->body_offset,
+		        .name = c->body_name,
+		        .bytes = c->body_bytes};
+		hd_curl_send(curl, &t->body);
 	}
 	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, c->method);
 }
@@ -351,17 +307,12 @@ static void set_limits(CURL *curl, const hd_s3_config *config, transfer *t)
 	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)(config->connect_s * 1000));
 	curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, SLOW_BYTES_PER_S);
 	curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, t->stall_s < 1 ? 1L : (long)t->stall_s);
-	curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
-	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
 }
 
 static void set_safety(CURL *curl, const hd_s3_config *config)
 {
-	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);         /* a proxy's answer is not the store's */
-	curl_easy_setopt(curl, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE); /* none of ours to a proxy */
-	curl_easy_setopt(curl, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+	hd_curl_guard(curl);
+	curl_easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's answer is not the store's */
 	curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L);
 	curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L);
 	if (config->ca_bundle)
@@ -386,7 +337,7 @@ static hd_status send_to(hd_s3 *s, const hd_s3_call *c, const hd_s3_target *t, h
 	hd_status st;
 	char *url = NULL;
 	headers h = {0};
-	hd_s3_quiet quiet;
+	hd_curl_quiet quiet;
 	transfer way = {.s = s, .call = c, .answer = a};
 	forget_headers(a);
 	a->curl_text[0] = 0;
@@ -396,16 +347,15 @@ static hd_status send_to(hd_s3 *s, const hd_s3_call *c, const hd_s3_target *t, h
 	curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L); /* "." and ".." are keys like others */
 	curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, h.list);
-	curl_easy_setopt(curl, CURLOPT_USERAGENT, "heimdall");
 	set_safety(curl, &s->config);
 	set_limits(curl, &s->config, &way);
 	set_callbacks(curl, &way);
 	set_body(curl, c, &way);
-	hd_s3_quiet_begin(&quiet);
+	hd_curl_quiet_begin(&quiet);
 	a->curl = curl_easy_perform(curl);
-	hd_s3_quiet_end(&quiet);
-	if (way.local != HD_OK) {
-		st = way.local;
+	hd_curl_quiet_end(&quiet);
+	if (way.local != HD_OK || way.body.status != HD_OK) {
+		st = way.local != HD_OK ? way.local : way.body.status;
 	} else if (way.stalled && a->curl == CURLE_ABORTED_BY_CALLBACK) {
 		a->curl = CURLE_OPERATION_TIMEDOUT;
 		snprintf(a->curl_text, sizeof a->curl_text, "nothing came for %.0f s", way.stall_s);

@@ -3,15 +3,14 @@
 #ifndef HD_STORE_S3_REQUEST_H
 #define HD_STORE_S3_REQUEST_H
 
-#include <curl/curl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
 
 #include "heimdall/status.h"
+#include "host/common/curl.h"
 #include "host/store/s3.h"
 #include "host/store/sigv4.h"
 
@@ -103,17 +102,6 @@ hd_status hd_s3_follow(hd_s3_target *target, hd_s3 *s, const hd_s3_call *call, c
 
 hd_status hd_s3_line_take(hd_s3_line **out, hd_s3 *s);
 void hd_s3_line_give(hd_s3 *s, hd_s3_line *line);
-
-/*
- * Between these, writing to a connection that the other side closed cannot raise SIGPIPE in this thread, which libcurl
- * leaves to its user where it is told to use no signals (CURLOPT_NOSIGNAL). The process's disposition stays as it is.
- */
-typedef struct hd_s3_quiet {
-	sigset_t before;
-	bool pending;
-} hd_s3_quiet;
-void hd_s3_quiet_begin(hd_s3_quiet *quiet);
-void hd_s3_quiet_end(const hd_s3_quiet *quiet);
 
 /* "s3://bucket/key: " in front of this thread's error text; returns `status`. */
 hd_status hd_s3_say_where(hd_status status, const hd_s3_call *call);

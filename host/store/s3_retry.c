@@ -3,14 +3,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <time.h>
 
+#include "host/common/progress.h"
+#include "host/common/wait.h"
 #include "host/store/s3_request.h"
 
 #define FIRST_WAIT_S 0.25
 #define LONGEST_WAIT_S 20.0
-#define SLICE_S 0.05
 #define SKEW_ALLOWED_S 900 /* S3's limit */
 
 /* ---- judging ---- */
@@ -190,49 +189,25 @@ hd_status hd_s3_failure(hd_s3 *s, const hd_s3_call *c, const hd_s3_answer *a)
 
 /* ---- waiting ---- */
 
-static double clock_s(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* Uniform in [0, 1): workers that failed together shall not come back together. */
-static double chance(void)
-{
-	uint32_t bits;
-	if (getrandom(&bits, sizeof bits, 0) != (ssize_t)sizeof bits)
-		return 0.5;
-	return bits / 4294967296.0;
-}
-
 static double next_wait(const hd_s3_patience *p, const hd_s3_answer *a)
 {
 	double most = FIRST_WAIT_S;
 	for (int i = 1; i < p->failures && most < LONGEST_WAIT_S; i++)
 		most *= 2;
-	double wait = chance() * (most < LONGEST_WAIT_S ? most : LONGEST_WAIT_S);
+	double wait = hd_chance() * (most < LONGEST_WAIT_S ? most : LONGEST_WAIT_S);
 	return wait > a->retry_after_s ? wait : a->retry_after_s;
 }
 
 static hd_status sleep_for(const hd_s3 *s, const hd_s3_call *c, double seconds)
 {
-	double end = clock_s() + seconds;
-	double left = seconds;
-	while (left > 0) {
-		double slice = left < SLICE_S ? left : SLICE_S;
-		struct timespec t = {0, (long)(slice * 1e9)};
-		if (!c->never_stop && s->config.stop && s->config.stop())
-			return hd_s3_say_where(hd_fail(HD_E_INTERRUPTED, "interrupted"), c);
-		nanosleep(&t, NULL);
-		left = end - clock_s();
-	}
-	return HD_OK;
+	return hd_wait(seconds, c->never_stop ? NULL : s->config.stop)
+	               ? HD_OK
+	               : hd_s3_say_where(hd_fail(HD_E_INTERRUPTED, "interrupted"), c);
 }
 
 hd_status hd_s3_wait(hd_s3 *s, const hd_s3_call *c, const hd_s3_answer *a, hd_s3_patience *p)
 {
-	double now = clock_s();
+	double now = hd_now_s();
 	if (p->begun_s == 0)
 		p->begun_s = now;
 	p->failures++;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "host/common/text.h"
 #include "host/store/sigv4.h"
 
 #include <ctype.h>
@@ -34,28 +35,6 @@ void hd_sigv4_timestamp(char out[HD_SIGV4_TIMESTAMP], time_t seconds)
 	gmtime_r(&seconds, &utc);
 	if (strftime(out, HD_SIGV4_TIMESTAMP, "%Y%m%dT%H%M%SZ", &utc) == 0)
 		out[0] = 0;
-}
-
-hd_status hd_sigv4_encode(char **out, const char *text, bool keep_slashes)
-{
-	static const char digits[] = "0123456789ABCDEF";
-	hd_status st = hd_alloc(out, 3 * strlen(text) + 1, 1);
-	if (st != HD_OK)
-		return st;
-	char *to = *out;
-	for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-		/* isalnum would ask the locale */
-		bool plain = (*c >= 'A' && *c <= 'Z') || (*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9') ||
-		             *c == '-' || *c == '.' || *c == '_' || *c == '~' || (*c == '/' && keep_slashes);
-		if (plain) {
-			*to++ = (char)*c;
-		} else {
-			*to++ = '%';
-			*to++ = digits[*c >> 4];
-			*to++ = digits[*c & 15];
-		}
-	}
-	return HD_OK;
 }
 
 /* ---- lists that are sorted: queries and headers ---- */
@@ -97,8 +76,8 @@ hd_status hd_sigv4_query(char **out, const hd_pair *pairs, size_t count)
 	*out = NULL;
 	HD_TRY(hd_alloc(&items, count, sizeof *items));
 	for (size_t i = 0; i < count; i++) {
-		HD_TRY(hd_sigv4_encode(&items[i].name, pairs[i].name, false));
-		HD_TRY(hd_sigv4_encode(&items[i].value, text_of(pairs[i].value), false));
+		HD_TRY(hd_percent_encode(&items[i].name, pairs[i].name, false));
+		HD_TRY(hd_percent_encode(&items[i].value, text_of(pairs[i].value), false));
 		length += strlen(items[i].name) + strlen(items[i].value) + 2;
 	}
 	qsort(items, count, sizeof *items, by_name_and_value);

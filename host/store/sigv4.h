@@ -41,9 +41,6 @@ typedef struct hd_sigv4_request {
 
 void hd_sigv4_timestamp(char out[HD_SIGV4_TIMESTAMP], time_t seconds);
 
-/* Every byte but A-Z a-z 0-9 - . _ ~ (and '/' where kept) becomes %XX. */
-hd_status hd_sigv4_encode(char **out, const char *text, bool keep_slashes);
-
 /* The canonical query of decoded pairs, encoded and sorted: what is signed and, the same, what is sent. */
 hd_status hd_sigv4_query(char **out, const hd_pair *pairs, size_t count);
 

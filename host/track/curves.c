@@ -55,8 +55,9 @@ static const hd_metric *find(const hd_metrics_line *line, const char *name)
 	return NULL;
 }
 
-static void take_line(curves *all, const hd_metrics_line *line)
+static hd_status take_line(void *context, const hd_metrics_line *line)
 {
+	curves *all = context;
 	for (size_t p = 0; p < PICTURES; p++) {
 		for (size_t i = 0; i < MOST_CURVES && pictures[p].curves[i].metric; i++) {
 			const hd_metric *metric = find(line, pictures[p].curves[i].metric);
@@ -65,24 +66,7 @@ static void take_line(curves *all, const hd_metrics_line *line)
 				        (double)(pictures[p].by_epoch ? line->epoch : line->step), metric->value);
 		}
 	}
-}
-
-static hd_status read_log(curves *all, const char *path)
-{
-	hd_status st;
-	hd_metrics_reader *reader = NULL;
-	hd_metrics_line line;
-	bool got;
-	HD_TRY(hd_metrics_reader_open(&reader, path, 0));
-	for (;;) {
-		HD_TRY(hd_metrics_reader_next(reader, &line, &got));
-		if (!got)
-			break;
-		take_line(all, &line);
-	}
-done:
-	hd_metrics_reader_close(reader);
-	return st;
+	return HD_OK;
 }
 
 /* Values of one decade or two are read off a linear axis better. */
@@ -153,7 +137,7 @@ hd_status hd_curves_write(const hd_run *run)
 	HD_TRY(make_curves(&all));
 	HD_TRY(hd_run_path(&log, run, "metrics.log"));
 	HD_TRY(hd_run_path(&folder, run, FOLDER));
-	HD_TRY(read_log(&all, log));
+	HD_TRY(hd_metrics_log_each(log, 0, take_line, &all, NULL));
 	HD_TRY(hd_make_folders(folder));
 	for (size_t p = 0; p < PICTURES; p++) {
 		for (size_t i = 0; i < MOST_CURVES; i++)

@@ -23,34 +23,39 @@ static int by_step(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+typedef struct reading {
+	hd_earlier *earlier;
+	int64_t step;
+} reading;
+
+static hd_status take_line(void *context, const hd_metrics_line *line)
+{
+	hd_status st = HD_OK;
+	const reading *r = context;
+	hd_earlier *e = r->earlier;
+	for (size_t i = 0; line->step >= r->step && i < line->count; i++) {
+		HD_TRY(hd_grow(&e->points, &e->capacity, e->count + 1, sizeof *e->points));
+		HD_TRY(hd_strdup(&e->points[e->count].name, line->metrics[i].name));
+		e->points[e->count].step = line->step;
+		e->points[e->count++].value = line->metrics[i].value;
+	}
+done:
+	return st;
+}
+
 hd_status hd_earlier_read(hd_earlier **out, const char *log, int64_t step)
 {
 	hd_status st;
 	hd_earlier *e = NULL;
-	hd_metrics_reader *reader = NULL;
-	hd_metrics_line line;
-	bool got = true;
 	*out = NULL;
 	HD_TRY(hd_alloc(&e, 1, sizeof *e));
-	HD_TRY(hd_metrics_reader_open(&reader, log, 0));
-	for (;;) {
-		HD_TRY(hd_metrics_reader_next(reader, &line, &got));
-		if (!got)
-			break;
-		for (size_t i = 0; line.step >= step && i < line.count; i++) {
-			HD_TRY(hd_grow(&e->points, &e->capacity, e->count + 1, sizeof *e->points));
-			HD_TRY(hd_strdup(&e->points[e->count].name, line.metrics[i].name));
-			e->points[e->count].step = line.step;
-			e->points[e->count++].value = line.metrics[i].value;
-		}
-	}
+	HD_TRY(hd_metrics_log_each(log, 0, take_line, &(reading){e, step}, NULL));
 	if (e->count) {
 		qsort(e->points, e->count, sizeof *e->points, by_step);
 		*out = e;
 		e = NULL;
 	}
 done:
-	hd_metrics_reader_close(reader);
 	hd_earlier_free(e);
 	return st;
 }

@@ -243,3 +243,31 @@ hd_status hd_metrics_reader_next(hd_metrics_reader *r, hd_metrics_line *out, boo
 done:
 	return st;
 }
+
+hd_status hd_metrics_log_each(const char *path, int64_t offset, hd_metrics_take take, void *context, int64_t *bad)
+{
+	hd_status st;
+	hd_metrics_reader *reader = NULL;
+	hd_metrics_line line;
+	bool got = true;
+	HD_TRY(hd_metrics_reader_open(&reader, path, offset));
+	for (;;) {
+		HD_TRY(hd_metrics_reader_next(reader, &line, &got));
+		if (!got)
+			break;
+		HD_TRY(take(context, &line));
+	}
+	if (bad)
+		*bad = hd_metrics_reader_bad(reader);
+done:
+	hd_metrics_reader_close(reader);
+	return st;
+}
+
+double hd_metrics_line_value(const hd_metrics_line *line, const char *name)
+{
+	for (size_t i = 0; i < line->count; i++)
+		if (!strcmp(line->metrics[i].name, name))
+			return line->metrics[i].value;
+	return NAN;
+}

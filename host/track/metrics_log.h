@@ -61,4 +61,13 @@ int64_t hd_metrics_reader_offset(const hd_metrics_reader *reader);
 int64_t hd_metrics_reader_bad(const hd_metrics_reader *reader);
 void hd_metrics_reader_close(hd_metrics_reader *reader); /* NULL-safe */
 
+/* Takes a line; what is not HD_OK ends the walk with that. */
+typedef hd_status (*hd_metrics_take)(void *context, const hd_metrics_line *line);
+
+/* All whole lines of a log from a byte on, in order. *bad: lines left out for their checksum; NULL: of no interest. */
+hd_status hd_metrics_log_each(const char *path, int64_t offset, hd_metrics_take take, void *context, int64_t *bad);
+
+/* A metric of a line; NaN where it is not there. */
+double hd_metrics_line_value(const hd_metrics_line *line, const char *name);
+
 #endif

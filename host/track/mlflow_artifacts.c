@@ -218,8 +218,6 @@ static hd_status put_copy(const file *from, const char *uri)
 {
 	hd_status st;
 	char *to = NULL, *folder = NULL;
-	const void *data = NULL;
-	size_t bytes = 0;
 	const char *path = !strncasecmp(uri, "file://", 7) ? uri + 7 : !strncasecmp(uri, "file:", 5) ? uri + 5 : uri;
 	if (path[0] != '/')
 		return hd_fail(HD_E_USAGE,
@@ -230,10 +228,8 @@ static hd_status put_copy(const file *from, const char *uri)
 	HD_TRY(hd_strdup(&folder, to));
 	*strrchr(folder, '/') = 0;
 	HD_TRY(hd_make_folders(folder));
-	HD_TRY(hd_file_map(&data, &bytes, from->path));
-	HD_TRY(hd_file_write(to, &(hd_span){data, bytes}, 1, 0));
+	HD_TRY(hd_file_copy(to, from->path, 0));
 done:
-	hd_file_unmap(data, bytes);
 	free(folder);
 	free(to);
 	return st;

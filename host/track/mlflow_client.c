@@ -2,21 +2,19 @@
 /* libcurl's verbose output stays off: it would show keys. */
 #include "host/track/mlflow_client.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/random.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "host/common/curl.h"
 #include "host/common/memory.h"
 #include "host/common/progress.h"
-#include "host/store/s3_request.h"
+#include "host/common/text.h"
+#include "host/common/wait.h"
 #include "host/track/mlflow_address.h"
 
 #define API "/api/2.0/mlflow/"
@@ -29,7 +27,6 @@
 #define RETRY_AFTER_MOST_S 300.0
 #define FIRST_WAIT_S 0.5
 #define LONGEST_WAIT_S 10.0
-#define SLICE_S 0.1
 
 struct hd_mlflow {
 	hd_mlflow_address address;
@@ -44,12 +41,10 @@ typedef struct transfer {
 	hd_mlflow_answer *answer;
 	char *got; /* the answer's body */
 	size_t got_bytes, got_capacity;
-	const char *what; /* "runs/create", for messages */
-	const char *name; /* the file's path */
-	int fd;           /* of the file that goes; -1: none */
-	int64_t bytes, sent;
-	hd_status local;  /* what went wrong on this side; its text is set */
-	curl_off_t moved; /* bytes both ways */
+	const char *what;  /* "runs/create", for messages */
+	hd_curl_body file; /* that goes; fd -1: none */
+	hd_status local;   /* what went wrong on this side; its text is set */
+	curl_off_t moved;  /* bytes both ways */
 	double moved_s;
 	bool stalled, stopped;
 	char text[CURL_ERROR_SIZE];
@@ -64,25 +59,14 @@ void hd_mlflow_answer_free(hd_mlflow_answer *a)
 	*a = (hd_mlflow_answer){0};
 }
 
-static void begin_curl(void)
-{
-	curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
 hd_status hd_mlflow_open(hd_mlflow **out, const char *uri)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	hd_status st;
 	hd_mlflow *c = NULL;
 	*out = NULL;
-	pthread_once(&once, begin_curl);
 	HD_TRY(hd_alloc(&c, 1, sizeof *c));
 	HD_TRY(hd_mlflow_address_read(&c->address, uri));
-	c->curl = curl_easy_init();
-	if (!c->curl) {
-		st = hd_fail(HD_E_MEMORY, "libcurl: out of host memory");
-		goto done;
-	}
+	HD_TRY(hd_curl_open(&c->curl));
 	*out = c;
 	c = NULL;
 done:
@@ -92,13 +76,13 @@ done:
 
 void hd_mlflow_close(hd_mlflow *c)
 {
-	hd_s3_quiet quiet;
+	hd_curl_quiet quiet;
 	if (!c)
 		return;
-	hd_s3_quiet_begin(&quiet); /* closing says good-bye to the other side */
+	hd_curl_quiet_begin(&quiet); /* closing says good-bye to the other side */
 	if (c->curl)
 		curl_easy_cleanup(c->curl);
-	hd_s3_quiet_end(&quiet);
+	hd_curl_quiet_end(&quiet);
 	hd_mlflow_address_free(&c->address);
 	free(c);
 }
@@ -156,43 +140,13 @@ static size_t on_body(char *data, size_t one, size_t bytes, void *context)
 	return bytes;
 }
 
-static size_t on_read(char *out, size_t one, size_t capacity, void *context)
-{
-	transfer *t = context;
-	int64_t left = t->bytes - t->sent;
-	size_t n = left < (int64_t)capacity ? (size_t)left : capacity;
-	ssize_t got;
-	(void)one;
-	if (n == 0)
-		return 0;
-	do
-		got = pread(t->fd, out, n, t->sent);
-	while (got < 0 && errno == EINTR);
-	if (got <= 0) {
-		t->local = hd_fail(HD_E_IO, "%s: cannot read: %s", t->name,
-		        got < 0 ? strerror(errno) : "it became shorter meanwhile");
-		return CURL_READFUNC_ABORT;
-	}
-	t->sent += got;
-	return (size_t)got;
-}
-
-static int on_seek(void *context, curl_off_t offset, int origin)
-{
-	transfer *t = context;
-	if (origin != SEEK_SET || offset < 0 || offset > t->bytes)
-		return CURL_SEEKFUNC_FAIL;
-	t->sent = offset;
-	return CURL_SEEKFUNC_OK;
-}
-
 /* Called all through a transfer, and once a second while nothing moves. Not 0 ends it. */
 static int on_progress(void *context, curl_off_t down_all, curl_off_t down, curl_off_t up_all, curl_off_t up)
 {
 	transfer *t = context;
 	double now = hd_now_s();
-	bool sending = t->fd >= 0 && t->sent < t->bytes;
-	double limit = sending ? STALL_S : t->fd >= 0 ? LONG_WORK_S : t->client->address.timeout_s;
+	bool has_file = t->file.fd >= 0, sending = has_file && t->file.sent < t->file.bytes;
+	double limit = sending ? STALL_S : has_file ? LONG_WORK_S : t->client->address.timeout_s;
 	(void)down_all;
 	(void)up_all;
 	if (down + up != t->moved) {
@@ -206,13 +160,7 @@ static int on_progress(void *context, curl_off_t down_all, curl_off_t down, curl
 
 static void set_transport(CURL *curl, const hd_mlflow_address *a, bool with_keys)
 {
-	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(curl, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE); /* none of ours to a proxy */
-	curl_easy_setopt(curl, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-	curl_easy_setopt(curl, CURLOPT_USERAGENT, "heimdall");
-	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
+	hd_curl_guard(curl);
 	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)(CONNECT_S * 1000));
 	curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, a->insecure ? 0L : 1L);
 	curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, a->insecure ? 0L : 2L);
@@ -240,15 +188,8 @@ static void set_callbacks(CURL *curl, transfer *t)
 	curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
 	curl_easy_setopt(curl, CURLOPT_XFERINFODATA, t);
 	curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
-	if (t->fd < 0)
-		return;
-	curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
-	curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)t->bytes);
-	curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, 524288L);
-	curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_read);
-	curl_easy_setopt(curl, CURLOPT_READDATA, t);
-	curl_easy_setopt(curl, CURLOPT_SEEKFUNCTION, on_seek);
-	curl_easy_setopt(curl, CURLOPT_SEEKDATA, t);
+	if (t->file.fd >= 0)
+		hd_curl_send(curl, &t->file);
 }
 
 /* ---- how it ended ---- */
@@ -268,8 +209,8 @@ static bool is_certificate(CURLcode code)
 static hd_status judge_transfer(hd_mlflow_answer *a, const transfer *t, CURLcode code)
 {
 	const char *base = t->client->address.base, *why = t->text[0] ? t->text : curl_easy_strerror(code);
-	if (t->local != HD_OK)
-		return t->local;
+	if (t->local != HD_OK || t->file.status != HD_OK)
+		return t->local != HD_OK ? t->local : t->file.status;
 	if (t->stopped)
 		return hd_fail(HD_E_INTERRUPTED, "%s: %s: interrupted", base, t->what);
 	if (code == CURLE_OUT_OF_MEMORY)
@@ -339,16 +280,16 @@ static void judge_answer(hd_mlflow_answer *a, const transfer *t, bool wants_body
 /* Once. url, headers and body are set. */
 static hd_status perform(hd_mlflow_answer *a, transfer *t, bool wants_body)
 {
-	hd_s3_quiet quiet;
+	hd_curl_quiet quiet;
 	CURL *curl = t->client->curl;
 	t->moved_s = hd_now_s();
-	hd_s3_quiet_begin(&quiet);
+	hd_curl_quiet_begin(&quiet);
 	CURLcode code = curl_easy_perform(curl);
-	hd_s3_quiet_end(&quiet);
+	hd_curl_quiet_end(&quiet);
 	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &a->status);
 	/* a server that refuses may close before all of a file has gone; its answer counts */
 	bool answered = a->status >= 400 && (code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR);
-	if (code != CURLE_OK && (!answered || t->local != HD_OK))
+	if (code != CURLE_OK && (!answered || t->local != HD_OK || t->file.status != HD_OK))
 		return judge_transfer(a, t, code);
 	t->client->moved_s = hd_now_s();
 	a->body = t->got_bytes ? json_loadb(t->got, t->got_bytes, JSON_ALLOW_NUL, NULL) : NULL;
@@ -409,7 +350,7 @@ hd_status hd_mlflow_call(hd_mlflow *c, hd_mlflow_answer *out, const char *method
 	hd_status st;
 	char *url = NULL, *text = NULL;
 	struct curl_slist *headers = NULL;
-	transfer t = {.client = c, .answer = out, .what = path, .fd = -1};
+	transfer t = {.client = c, .answer = out, .what = path, .file.fd = -1};
 	*out = (hd_mlflow_answer){0};
 	curl_easy_reset(c->curl);
 	HD_TRY(hd_sprintf(&url, "%s" API "%s", c->address.base, path));
@@ -442,17 +383,6 @@ done:
 	return st;
 }
 
-static hd_status wait_for(hd_mlflow *c, double seconds)
-{
-	for (double end = hd_now_s() + seconds; hd_now_s() < end;) {
-		struct timespec slice = {0, (long)(SLICE_S * 1e9)};
-		if (c->stop && c->stop())
-			return hd_fail(HD_E_INTERRUPTED, "%s: interrupted", c->address.base);
-		nanosleep(&slice, NULL);
-	}
-	return HD_OK;
-}
-
 hd_status hd_mlflow_ask(hd_mlflow *c, hd_mlflow_answer *out, const char *method, const char *path, const json_t *body,
         double patience_s)
 {
@@ -464,7 +394,10 @@ hd_status hd_mlflow_ask(hd_mlflow *c, hd_mlflow_answer *out, const char *method,
 		if (out->end != HD_MLFLOW_AWAY || hd_now_s() + next - begun > patience_s)
 			break;
 		hd_mlflow_answer_free(out);
-		HD_TRY(wait_for(c, next));
+		if (!hd_wait(next, c->stop)) {
+			st = hd_fail(HD_E_INTERRUPTED, "%s: interrupted", c->address.base);
+			goto done;
+		}
 		wait = 2 * wait < LONGEST_WAIT_S ? 2 * wait : LONGEST_WAIT_S;
 	}
 	if (out->end != HD_MLFLOW_DONE)
@@ -490,22 +423,6 @@ bool hd_mlflow_takes(const char *uri)
 	return is_http(uri) || is_through_server(uri);
 }
 
-/* Every byte but those that may stand in a path becomes %XX. */
-static hd_status encode_path(char **out, const char *name)
-{
-	hd_status st = hd_alloc(out, 3 * strlen(name) + 1, 1);
-	char *to = *out;
-	if (st != HD_OK)
-		return st;
-	for (const unsigned char *c = (const unsigned char *)name; *c; c++) {
-		bool plain = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') ||
-		             strchr("-._~/", *c);
-		to += plain ? (*to = (char)*c, 1) : sprintf(to, "%%%02X", *c);
-	}
-	*to = 0;
-	return HD_OK;
-}
-
 /* "mlflow-artifacts:/1/x" is at the tracking server, "mlflow-artifacts://host:1/1/x" at another. */
 static hd_status artifact_url(char **out, bool *own, const hd_mlflow_address *a, const char *uri, const char *name)
 {
@@ -513,7 +430,7 @@ static hd_status artifact_url(char **out, bool *own, const hd_mlflow_address *a,
 	char *encoded = NULL, *encoded_path = NULL;
 	const char *path = is_through_server(uri) ? uri + 17 : uri;
 	size_t n = strlen(a->root);
-	HD_TRY(encode_path(&encoded, name));
+	HD_TRY(hd_percent_encode(&encoded, name, true));
 	if (is_http(uri)) {
 		*own = !strncasecmp(uri, a->root, n) && (uri[n] == '/' || !uri[n]);
 		HD_TRY(hd_sprintf(out, "%s/%s", uri, encoded));
@@ -521,12 +438,12 @@ static hd_status artifact_url(char **out, bool *own, const hd_mlflow_address *a,
 		size_t host = strcspn(path + 2, "/");
 		const char *scheme_end = strstr(a->root, "://");
 		*own = strlen(scheme_end + 3) == host && !strncasecmp(scheme_end + 3, path + 2, host);
-		HD_TRY(encode_path(&encoded_path, path + 2 + host));
+		HD_TRY(hd_percent_encode(&encoded_path, path + 2 + host, true));
 		HD_TRY(hd_sprintf(out, "%.*s://%.*s" ARTIFACTS "%s/%s", (int)(scheme_end - a->root), a->root, (int)host,
 		        path + 2, encoded_path, encoded));
 	} else {
 		*own = true;
-		HD_TRY(encode_path(&encoded_path, path + strspn(path, "/")));
+		HD_TRY(hd_percent_encode(&encoded_path, path + strspn(path, "/"), true));
 		HD_TRY(hd_sprintf(out, "%s" ARTIFACTS "/%s/%s", a->base, encoded_path, encoded));
 	}
 done:
@@ -538,13 +455,12 @@ done:
 static hd_status open_file(transfer *t, const char *path)
 {
 	struct stat about;
-	t->fd = open(path, O_RDONLY | O_CLOEXEC);
-	t->name = path;
-	if (t->fd < 0 || fstat(t->fd, &about) != 0)
+	t->file = (hd_curl_body){.fd = open(path, O_RDONLY | O_CLOEXEC), .name = path};
+	if (t->file.fd < 0 || fstat(t->file.fd, &about) != 0)
 		return hd_fail(HD_E_IO, "%s: cannot open: %s", path, strerror(errno));
 	if (!S_ISREG(about.st_mode))
 		return hd_fail(HD_E_IO, "%s: not a regular file", path);
-	t->bytes = about.st_size;
+	t->file.bytes = about.st_size;
 	return HD_OK;
 }
 
@@ -555,13 +471,13 @@ hd_status hd_mlflow_put(
 	char *url = NULL;
 	bool own;
 	struct curl_slist *headers = NULL;
-	transfer t = {.client = c, .answer = out, .what = name, .fd = -1};
+	transfer t = {.client = c, .answer = out, .what = name, .file.fd = -1};
 	*out = (hd_mlflow_answer){0};
 	curl_easy_reset(c->curl);
 	HD_TRY(artifact_url(&url, &own, &c->address, artifact_uri, name));
 	HD_TRY(open_file(&t, path));
 	HD_TRY(add_header(&headers, "Content-Type: application/octet-stream"));
-	if (t.bytes < EXPECT_BYTES)
+	if (t.file.bytes < EXPECT_BYTES)
 		HD_TRY(add_header(&headers, "Expect:"));
 	curl_easy_setopt(c->curl, CURLOPT_URL, url);
 	curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, headers);
@@ -571,8 +487,8 @@ hd_status hd_mlflow_put(
 	HD_TRY(perform(out, &t, false));
 done:
 	curl_slist_free_all(headers);
-	if (t.fd >= 0)
-		close(t.fd);
+	if (t.file.fd >= 0)
+		close(t.file.fd);
 	free(t.got);
 	free(url);
 	return st;

@@ -173,24 +173,20 @@ done:
 
 /* ---- what is left ---- */
 
+static hd_status count_points(void *context, const hd_metrics_line *line)
+{
+	*(int64_t *)context += (int64_t)line->count;
+	return HD_OK;
+}
+
 static hd_status count_points_left(int64_t *left, const hd_run *run, int64_t offset)
 {
 	hd_status st;
 	char *path = NULL;
-	hd_metrics_reader *reader = NULL;
-	hd_metrics_line line;
-	bool got = true;
 	*left = 0;
 	HD_TRY(hd_run_path(&path, run, "metrics.log"));
-	HD_TRY(hd_metrics_reader_open(&reader, path, offset));
-	for (;;) {
-		HD_TRY(hd_metrics_reader_next(reader, &line, &got));
-		if (!got)
-			break;
-		*left += (int64_t)line.count;
-	}
+	HD_TRY(hd_metrics_log_each(path, offset, count_points, left, NULL));
 done:
-	hd_metrics_reader_close(reader);
 	free(path);
 	return st;
 }

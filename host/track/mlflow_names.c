@@ -19,7 +19,7 @@ static bool is_odd_part(const char *part, size_t length)
 	return length == 0 || (part[0] == '.' && (length == 1 || (length == 2 && part[1] == '.')));
 }
 
-static bool is_legal(const char *name)
+bool hd_mlflow_is_name(const char *name)
 {
 	size_t length = strlen(name);
 	if (length > HD_MLFLOW_NAME || strspn(name, legal) != length)
@@ -37,7 +37,7 @@ static bool is_legal(const char *name)
 void hd_mlflow_name(char out[HD_MLFLOW_NAME + 1], const char *name)
 {
 	size_t length = strlen(name), used = 0;
-	if (is_legal(name)) {
+	if (hd_mlflow_is_name(name)) {
 		memcpy(out, name, length + 1);
 		return;
 	}

@@ -15,6 +15,9 @@
 #define HD_MLFLOW_TEXTS 100        /* params, or tags, in one batch */
 #define HD_MLFLOW_BYTES 800000     /* of the texts in one batch; the server takes 1 MB with all around them */
 
+/* Whether a name may stand as it is for a metric, param or tag; see hd_mlflow_name. */
+bool hd_mlflow_is_name(const char *name);
+
 /*
  * A name that may stand for a metric, param or tag: ASCII letters, digits and _ - . / : and blanks, no empty, "." or
  * ".." part between slashes, 1 to HD_MLFLOW_NAME characters. A legal name stays; another one gets '_' for what is not

@@ -9,15 +9,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "host/common/json.h"
 #include "host/common/memory.h"
 #include "host/track/mlflow_forward.h"
 #include "host/track/mlflow_names.h"
-
-static const char *text_in(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-	return text ? text : "";
-}
 
 /* Blocked for a reason that this side found. */
 static void block(hd_forward *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -35,15 +30,15 @@ static void block(hd_forward *f, const char *format, ...)
 static hd_status take_experiment(hd_forward *f, const json_t *body)
 {
 	const json_t *experiment = json_object_get(body, "experiment");
-	const char *id = text_in(experiment, "experiment_id");
-	if (!strcmp(text_in(experiment, "lifecycle_stage"), "deleted")) {
+	const char *id = hd_json_text(experiment, "experiment_id");
+	if (!strcmp(hd_json_text(experiment, "lifecycle_stage"), "deleted")) {
 		block(f,
 		        "experiment '%s' was deleted at %s; bring it back with: mlflow experiments restore "
 		        "--experiment-id %s (with MLFLOW_TRACKING_URI=%s), or take another --experiment_name",
 		        f->run->experiment, hd_mlflow_shown(f->client), id, hd_mlflow_shown(f->client));
 		return HD_OK;
 	}
-	return hd_mlflow_state_set(&f->state.experiment_id, id);
+	return hd_set_text(&f->state.experiment_id, id);
 }
 
 static hd_status get_experiment(hd_forward *f)
@@ -73,7 +68,7 @@ static hd_status find_experiment(hd_forward *f)
 		goto done;
 	HD_TRY(hd_forward_ask(f, &answer, "POST", "experiments/create", body));
 	if (f->end == HD_MLFLOW_DONE)
-		HD_TRY(hd_mlflow_state_set(&f->state.experiment_id, text_in(answer.body, "experiment_id")));
+		HD_TRY(hd_set_text(&f->state.experiment_id, hd_json_text(answer.body, "experiment_id")));
 	else if (!strcmp(f->code, "RESOURCE_ALREADY_EXISTS"))
 		HD_TRY(get_experiment(f));
 done:
@@ -89,22 +84,22 @@ static hd_status take_run(hd_forward *f, const json_t *run)
 {
 	hd_status st = HD_OK;
 	const json_t *info = json_object_get(run, "info");
-	const char *id = text_in(info, "run_id"), *server = hd_mlflow_shown(f->client);
+	const char *id = hd_json_text(info, "run_id"), *server = hd_mlflow_shown(f->client);
 	if (!*id) {
 		block(f, "%s: answers without a run's id", server);
 		goto done;
 	}
-	if (!strcmp(text_in(info, "lifecycle_stage"), "deleted")) {
+	if (!strcmp(hd_json_text(info, "lifecycle_stage"), "deleted")) {
 		block(f,
 		        "run %s was deleted at %s; bring it back with: mlflow runs restore --run-id %s (with "
 		        "MLFLOW_TRACKING_URI=%s)",
 		        f->run->name, server, id, server);
 		goto done;
 	}
-	HD_TRY(hd_mlflow_state_set(&f->state.run_id, id));
-	HD_TRY(hd_mlflow_state_set(&f->state.experiment_id, text_in(info, "experiment_id")));
-	HD_TRY(hd_mlflow_state_set(&f->state.artifact_uri, text_in(info, "artifact_uri")));
-	snprintf(f->state.status, sizeof f->state.status, "%s", text_in(info, "status"));
+	HD_TRY(hd_set_text(&f->state.run_id, id));
+	HD_TRY(hd_set_text(&f->state.experiment_id, hd_json_text(info, "experiment_id")));
+	HD_TRY(hd_set_text(&f->state.artifact_uri, hd_json_text(info, "artifact_uri")));
+	snprintf(f->state.status, sizeof f->state.status, "%s", hd_json_text(info, "status"));
 	f->found = true;
 	HD_TRY(hd_mlflow_state_write(&f->state, f->run));
 done:
@@ -157,8 +152,8 @@ static hd_status create_run(hd_forward *f)
 	HD_TRY(hd_mlflow_text(&name, &shortened, f->run->name, HD_MLFLOW_NAME));
 	HD_TRY(hd_run_read_json(&identity, f->run, "run.json"));
 	body = json_pack("{s:s, s:s, s:s, s:I, s:[{s:s, s:s}]}", "experiment_id", f->state.experiment_id, "run_name",
-	        name, "user_id", text_in(identity, "user"), "start_time", (json_int_t)f->run->created_ms, "tags", "key",
-	        "heimdall.run_id", "value", f->run->id);
+	        name, "user_id", hd_json_text(identity, "user"), "start_time", (json_int_t)f->run->created_ms, "tags",
+	        "key", "heimdall.run_id", "value", f->run->id);
 	HD_TRY(body ? HD_OK : hd_fail(HD_E_MEMORY, "out of host memory"));
 	HD_TRY(hd_forward_ask(f, &answer, "POST", "runs/create", body));
 	if (f->end == HD_MLFLOW_DONE)

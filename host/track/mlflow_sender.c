@@ -11,12 +11,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/common/stop.h"
+#include "host/common/wait.h"
 #include "host/track/mlflow_forward.h"
 
 #define EVERY_S 1.0
@@ -43,19 +43,10 @@ struct hd_sender {
 	double wait_s, said_s;
 };
 
-/* Uniform in [0.5, 1): runs that lost one server shall not come back together. */
-static double jitter(void)
-{
-	uint32_t bits;
-	if (getrandom(&bits, sizeof bits, GRND_NONBLOCK) != (ssize_t)sizeof bits)
-		return 0.75;
-	return 0.5 + 0.5 * (bits / 4294967296.0);
-}
-
 static double next_wait(double *wait_s, double longest_s, const hd_forward *f)
 {
 	*wait_s = *wait_s == 0 ? FIRST_WAIT_S : 2 * *wait_s < longest_s ? 2 * *wait_s : longest_s;
-	double wait = *wait_s * jitter();
+	double wait = *wait_s * (0.5 + 0.5 * hd_chance());
 	return wait > f->retry_after_s ? wait : f->retry_after_s;
 }
 
@@ -297,16 +288,6 @@ hd_status hd_sender_state(hd_sent *out, const hd_run *run)
 
 /* ---- by hand ---- */
 
-static hd_status sleep_for(double seconds)
-{
-	for (double end = hd_now_s() + seconds; hd_now_s() < end;) {
-		if (hd_stop_requested())
-			return hd_fail(HD_E_INTERRUPTED, "interrupted");
-		nanosleep(&(const struct timespec){0, 100000000}, NULL);
-	}
-	return HD_OK;
-}
-
 /* Passes until all is there, the server refuses, or it stays away. */
 static hd_status push_patiently(hd_forward *f)
 {
@@ -326,7 +307,10 @@ static hd_status push_patiently(hd_forward *f)
 		if (!said)
 			hd_message("%s; trying again for up to %.0f s", f->problem, patience);
 		said = true;
-		HD_TRY(sleep_for(wait));
+		if (!hd_wait(wait, hd_stop_requested)) {
+			st = hd_fail(HD_E_INTERRUPTED, "interrupted");
+			goto done;
+		}
 	}
 	if (f->end == HD_MLFLOW_REFUSED)
 		st = hd_fail(HD_E_FAILED, "%s", f->problem);

@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "host/common/json.h"
 #include "host/common/memory.h"
 #include "host/common/progress.h"
 #include "host/track/mlflow_names.h"
@@ -31,17 +32,6 @@ void hd_mlflow_state_free(hd_mlflow_state *s)
 	*s = (hd_mlflow_state){0};
 }
 
-hd_status hd_mlflow_state_set(char **text, const char *value)
-{
-	char *copy;
-	hd_status st = hd_strdup(&copy, value);
-	if (st != HD_OK)
-		return st;
-	free(*text);
-	*text = copy;
-	return HD_OK;
-}
-
 /* What is there of the expected kind, else an empty one. */
 static json_t *object_of(const json_t *from, const char *key)
 {
@@ -51,15 +41,13 @@ static json_t *object_of(const json_t *from, const char *key)
 
 static hd_status text_of(char **out, const json_t *from, const char *key)
 {
-	const char *text = json_string_value(json_object_get(from, key));
-	return hd_strdup(out, text && *text ? text : NULL);
+	const char *text = hd_json_text(from, key);
+	return hd_strdup(out, *text ? text : NULL);
 }
 
 static hd_status take(hd_mlflow_state *s, const json_t *from)
 {
 	hd_status st;
-	const char *status = json_string_value(json_object_get(from, "status"));
-	const char *problem = json_string_value(json_object_get(from, "problem"));
 	json_t *refused = json_object_get(from, "refused");
 	HD_TRY(text_of(&s->server, from, "server"));
 	HD_TRY(text_of(&s->experiment_id, from, "experiment_id"));
@@ -70,8 +58,8 @@ static hd_status take(hd_mlflow_state *s, const json_t *from)
 	s->points = json_integer_value(json_object_get(from, "points"));
 	s->bad_lines = json_integer_value(json_object_get(from, "bad_lines"));
 	s->refused_count = json_integer_value(json_object_get(from, "refused_count"));
-	snprintf(s->status, sizeof s->status, "%s", status ? status : "");
-	snprintf(s->problem, sizeof s->problem, "%s", problem ? problem : "");
+	snprintf(s->status, sizeof s->status, "%s", hd_json_text(from, "status"));
+	snprintf(s->problem, sizeof s->problem, "%s", hd_json_text(from, "problem"));
 	s->params = object_of(from, "params");
 	s->tags = object_of(from, "tags");
 	s->artifacts = object_of(from, "artifacts");

@@ -35,9 +35,6 @@ void hd_mlflow_state_free(hd_mlflow_state *state);
 /* Nothing sent yet, to this server. */
 hd_status hd_mlflow_state_reset(hd_mlflow_state *state, const char *server);
 
-/* Replaces one of the texts. */
-hd_status hd_mlflow_state_set(char **text, const char *value);
-
 /* Notes what the server refused, once. */
 hd_status hd_mlflow_state_refuse(hd_mlflow_state *state, const char *what, const char *why);
 

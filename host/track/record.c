@@ -12,46 +12,27 @@
 #include "host/common/redact.h"
 #include "host/common/settings_table.h"
 #include "host/data/catalog_rows.h"
+#include "host/track/mlflow_names.h"
 
-/* What MLflow takes at most, bytes. */
-#define MOST_OF_A_KEY 250
-#define MOST_OF_A_TAG 5000
 #define OWN_PREFIX "heimdall."
-#define KEY_LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.:/ "
 
 /* ---- tags ---- */
 
-/* Not what a server would take for a path to elsewhere: no part of it is empty, "." or "..". */
-static bool is_key(const char *key)
-{
-	size_t length = strspn(key, KEY_LETTERS);
-	if (key[length] || length > MOST_OF_A_KEY)
-		return false;
-	for (const char *part = key;; part++) {
-		size_t n = strcspn(part, "/");
-		if (n == 0 || (n == 1 && part[0] == '.') || (n == 2 && !strncmp(part, "..", 2)))
-			return false;
-		part += n;
-		if (!*part)
-			return true;
-	}
-}
-
 static hd_status add_tag(json_t *tags, const char *key, const char *value)
 {
-	if (!is_key(key))
+	if (!hd_mlflow_is_name(key))
 		return hd_fail(HD_E_USAGE,
 		        "--tags: '%.260s' is no key: 1 to %d letters, digits, blanks and _ - . : / (with no empty part "
 		        "between /)",
-		        key, MOST_OF_A_KEY);
+		        key, HD_MLFLOW_NAME);
 	if (!strncmp(key, OWN_PREFIX, strlen(OWN_PREFIX)) && strcmp(key, OWN_PREFIX "reproduces") != 0)
 		return hd_fail(
 		        HD_E_USAGE, "--tags: '%s': keys that begin with " OWN_PREFIX " are the program's own", key);
 	if (json_object_get(tags, key))
 		return hd_fail(HD_E_USAGE, "--tags: '%s' stands there twice", key);
-	if (strlen(value) > MOST_OF_A_TAG)
+	if (strlen(value) > HD_MLFLOW_TAG_VALUE)
 		return hd_fail(HD_E_USAGE, "--tags: the value of '%s' has %zu bytes; %d at most", key, strlen(value),
-		        MOST_OF_A_TAG);
+		        HD_MLFLOW_TAG_VALUE);
 	if (hd_has_password(value))
 		return hd_fail(HD_E_USAGE,
 		        "--tags: the value of '%s' holds a password, which a run's folder never does; leave it out",

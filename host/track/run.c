@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "host/common/file.h"
+#include "host/common/json.h"
 #include "host/common/memory.h"
 #include "host/common/redact.h"
 #include "host/common/sha256.h"
@@ -48,14 +49,11 @@ void hd_run_free(hd_run *run)
 hd_status hd_run_write_json(const hd_run *run, const char *name, const json_t *value)
 {
 	hd_status st;
-	char *path = NULL, *text = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(17) | JSON_ENCODE_ANY);
-	HD_TRY(text ? HD_OK : hd_fail(HD_E_MEMORY, "out of host memory for %s", name));
+	char *path = NULL;
 	HD_TRY(hd_run_path(&path, run, name));
-	const hd_span spans[] = {{text, strlen(text)}, {"\n", 1}};
-	HD_TRY(hd_file_write(path, spans, 2, 0));
+	HD_TRY(hd_json_write(path, value, 17));
 done:
 	free(path);
-	free(text);
 	return st;
 }
 
@@ -292,15 +290,11 @@ done:
 hd_status hd_run_mark_latest(const hd_run *run)
 {
 	hd_status st;
-	char *link = NULL, *fresh = NULL;
+	char *link = NULL;
 	const char *name = strrchr(run->folder, '/') + 1;
 	HD_TRY(hd_sprintf(&link, "%.*s" HD_RUN_LATEST, (int)(name - run->folder), run->folder));
-	HD_TRY(hd_sprintf(&fresh, "%s.%ld", link, (long)getpid()));
-	unlink(fresh);
-	if (symlink(name, fresh) != 0 || rename(fresh, link) != 0)
-		st = hd_fail(HD_E_IO, "%s: cannot link to %s: %s", link, name, strerror(errno));
+	HD_TRY(hd_link_replace(link, name));
 done:
-	free(fresh);
 	free(link);
 	return st;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "host/common/json.h"
 #include "host/track/run.h"
 
 const char *hd_run_state_word(hd_run_state state)
@@ -57,12 +58,6 @@ static int64_t integer(const json_t *object, const char *key)
 	return json_integer_value(json_object_get(object, key));
 }
 
-static void text(char *out, size_t bytes, const json_t *object, const char *key)
-{
-	const char *value = json_string_value(json_object_get(object, key));
-	snprintf(out, bytes, "%s", value ? value : "");
-}
-
 hd_status hd_run_status_read(hd_run_status *out, const hd_run *run)
 {
 	json_t *object;
@@ -73,11 +68,11 @@ hd_status hd_run_status_read(hd_run_status *out, const hd_run *run)
 		st = hd_fail(HD_E_DATA, "%s: no status.json", run->folder);
 	if (st != HD_OK)
 		return st;
-	text(state, sizeof state, object, "state");
+	snprintf(state, sizeof state, "%s", hd_json_text(object, "state"));
 	while (out->state < HD_RUN_DIED && strcmp(state, hd_run_state_word(out->state)) != 0)
 		out->state++;
-	text(out->host, sizeof out->host, object, "host");
-	text(out->message, sizeof out->message, object, "message");
+	snprintf(out->host, sizeof out->host, "%s", hd_json_text(object, "host"));
+	snprintf(out->message, sizeof out->message, "%s", hd_json_text(object, "message"));
 	out->pid = integer(object, "pid");
 	out->pid_start = integer(object, "pid_start");
 	out->start_ms = integer(object, "start_ms");

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "host/track/tracker.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,9 +126,7 @@ static hd_status place_checkpoints(hd_tracker *t, hd_settings *s)
 	bool is_link = lstat(within, &info) == 0 && S_ISLNK(info.st_mode);
 	bool own = !is_link && access(within, F_OK) == 0 && !s->given[HD_SET_checkpoint_dir];
 	if (!s->checkpoint_dir[0] || own) {
-		free(s->checkpoint_dir);
-		s->checkpoint_dir = NULL;
-		HD_TRY(hd_strdup(&s->checkpoint_dir, within));
+		HD_TRY(hd_set_text(&s->checkpoint_dir, within));
 		HD_TRY(hd_make_folders(within));
 		goto done;
 	}
@@ -138,10 +135,8 @@ static hd_status place_checkpoints(hd_tracker *t, hd_settings *s)
 	old = realpath(within, NULL);
 	if (!target || (old && !strcmp(target, old)))
 		goto done;
-	if (is_link)
-		unlink(within);
-	if (symlink(target, within) != 0)
-		hd_warn("%s: cannot link to %s: %s", within, target, strerror(errno));
+	if (hd_link_replace(within, target) != HD_OK)
+		hd_warn("%s", hd_error_text());
 done:
 	free(old);
 	free(target);
@@ -161,8 +156,7 @@ static hd_status find_server(hd_tracker *t, const hd_settings *s)
 		return st;
 	hd_warn("%s\n  training goes on into the run's folder alone; heimdall track push sends it later",
 	        hd_error_text());
-	free(t->uri);
-	return hd_strdup(&t->uri, "");
+	return hd_set_text(&t->uri, "");
 }
 
 hd_status hd_tracker_open(hd_tracker **out, hd_settings *s, const char *resumed, const char *checkpoint)

@@ -7,14 +7,10 @@
 #ifndef HD_TESTS_SERVICES_MLFLOW_TEST_H
 #define HD_TESTS_SERVICES_MLFLOW_TEST_H
 
-#include <arpa/inet.h>
-#include <criterion/criterion.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,53 +19,15 @@
 #include "host/track/mlflow_client.h"
 #include "host/track/mlflow_sender.h"
 #include "host/track/mlflow_state.h"
+#include "tests/services/control.h"
 
 static char folder[256];
 static hd_run run;
 static hd_settings settings;
 static hd_mlflow *client; /* of the server itself */
-static char proxy_text[262144];
 
-#define GOOD(call)                                                                                                     \
-	do {                                                                                                           \
-		hd_status good_ = (call);                                                                              \
-		cr_assert_eq(good_, HD_OK, "%s: %s", #call, hd_error_text());                                          \
-	} while (0)
-
-static inline const char *variable(const char *name)
-{
-	const char *value = getenv(name);
-	cr_assert(value && *value, "%s is not set; run this through tests/services/mlflow.sh", name);
-	return value;
-}
-
-/* One command to the proxy; its answer is in proxy_text. */
-static inline void control(const char *format, ...)
-{
-	char command[512];
-	size_t used = 0;
-	va_list args;
-	va_start(args, format);
-	vsnprintf(command, sizeof command - 1, format, args);
-	va_end(args);
-	strcat(command, "\n");
-	struct sockaddr_in to = {
-	        .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(variable("HD_MLFLOW_CONTROL")))};
-	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	cr_assert_eq(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
-	cr_assert_eq(write(fd, command, strlen(command)), (ssize_t)strlen(command));
-	for (;;) {
-		ssize_t got = read(fd, proxy_text + used, sizeof proxy_text - 1 - used);
-		cr_assert_gt(got, 0);
-		used += (size_t)got;
-		proxy_text[used] = 0;
-		if (!strcmp(proxy_text, ".\n") || (used > 3 && !strcmp(proxy_text + used - 3, "\n.\n")))
-			break;
-	}
-	close(fd);
-	cr_assert(!strstr(proxy_text, "what?"), "the proxy does not know: %s", command);
-}
+/* A command to the servers' proxy; its answer is in proxy_text. */
+#define control(...) control_at("HD_MLFLOW_CONTROL", __VA_ARGS__)
 
 /* How often a text stands in the proxy's log. */
 static inline int in_log(const char *words)

@@ -94,14 +94,7 @@ static void need_mlflow(void)
 }
 
 /* One command to MLflow's proxy. */
-static void mlflow_control(const char *command)
-{
-	char own[16];
-	snprintf(own, sizeof own, "%s", variable("HD_S3_CONTROL"));
-	setenv("HD_S3_CONTROL", variable("HD_MLFLOW_CONTROL"), 1);
-	control("%s", command);
-	setenv("HD_S3_CONTROL", own, 1);
-}
+#define mlflow_control(...) control_at("HD_MLFLOW_CONTROL", __VA_ARGS__)
 
 /* ---- the program ---- */
 
@@ -291,7 +284,7 @@ static void tell(const point *p, const char *format, ...)
 	vsnprintf(command, sizeof command, format, args);
 	va_end(args);
 	if (p->mlflow)
-		mlflow_control(command);
+		mlflow_control("%s", command);
 	else
 		control("%s", command);
 }
