@@ -258,6 +258,29 @@ Test(detached, tails_stops_and_resumes, .timeout = 240)
 	remove_data();
 }
 
+/* The run is found from its checkpoint, whatever folder that is named from. */
+Test(detached, goes_on_from_within_its_folder, .timeout = 120)
+{
+	static const char *const ways[][2] = {
+	        {"", "checkpoints/last.safetensors"}, {"/checkpoints", "last.safetensors"}};
+	char words[1024];
+	make_data();
+	cr_assert_eq(heimdall("train --run_name here --epochs 1" SMALL), 0, "%s", text);
+	for (int i = 0; i < 2; i++) {
+		snprintf(words, sizeof words,
+		        "h=$(realpath \"$H\") && cd $D/runs/" EXPERIMENT "/here%s && \"$h\" train --resume_training "
+		        "--checkpoint %s --no_export --tracking_uri none --runs_dir $D/other --epochs %d",
+		        ways[i][0], ways[i][1], i + 2);
+		cr_assert_eq(shell(words), 0, "%s", text);
+		expect_no_text("go into a new one");
+		cr_assert_neq(shell("test -e $D/other"), 0);
+	}
+	cr_assert_eq(heimdall("runs show here" RUNS), 0, "%s", text);
+	expect_text("FINISHED, epoch 3 of 3");
+	expect_text("attempt 3");
+	remove_data();
+}
+
 Test(detached, that_is_killed_has_died, .timeout = 120)
 {
 	make_data();

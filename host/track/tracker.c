@@ -80,12 +80,16 @@ static bool find_beside(hd_run *out, const char *id, const char *checkpoint)
 {
 	char folder[4096];
 	snprintf(folder, sizeof folder, "%s", checkpoint);
-	for (int up = 0; up < 2; up++) {
-		char *slash = strrchr(folder, '/');
-		if (slash)
-			*slash = 0;
+	char *file = strrchr(folder, '/'), *name;
+	if (!file) {
+		snprintf(folder, sizeof folder, "..");
+	} else {
+		*file = 0;
+		name = strrchr(folder, '/');
+		if (name)
+			*name = 0;
 		else
-			snprintf(folder, sizeof folder, "..");
+			snprintf(folder, sizeof folder, ".");
 	}
 	if (hd_run_open(out, folder) != HD_OK)
 		return false;
