@@ -162,7 +162,7 @@ static hd_status bench_shape(bench *b, const hd_case *op, const hd_shape *shape)
 	hd_case_run run;
 	timing t;
 	hd_status st = HD_OK;
-	HD_TRY(hd_case_run_make(&run, op, shape, 0, 0, SEED, b->backend));
+	HD_TRY(hd_case_run_make(&run, op, shape, 0, 0, HD_F32, SEED, b->backend));
 	HD_TRY(hd_case_run_check(&run, b->backend));
 	HD_TRY(time_run(&t, b, &run));
 	print_row(b, &run, t);

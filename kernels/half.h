@@ -54,4 +54,14 @@ static inline float hd_bf16_to_float(uint16_t bits)
 	return value;
 }
 
+/* Round to nearest even; NaN stays one. */
+static inline uint16_t hd_float_to_bf16(float value)
+{
+	uint32_t bits;
+	memcpy(&bits, &value, sizeof bits);
+	if ((bits & 0x7fffffffu) > 0x7f800000u)
+		return (uint16_t)(bits >> 16 | 0x40);
+	return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+}
+
 #endif

@@ -12,14 +12,15 @@ static const char *const tiers[] = {"base", "v2", "v3", "v4"};
 static const double betas[] = {0, 1, 0.5};
 
 /* One shape in one variant; the reference's gradient only once, on the first tier. */
-static void check_one(const hd_case *op, int shape, int variant, double beta, hd_backend *backend, bool gradient)
+static void check_one(
+        const hd_case *op, int shape, int variant, double beta, hd_dtype dtype, hd_backend *backend, bool gradient)
 {
 	hd_case_run run;
 	uint64_t seed = SEED + (uint64_t)shape * 101 + (uint64_t)variant;
-	hd_status st = hd_case_run_make(&run, op, &op->shapes[shape], variant, beta, seed, backend);
+	hd_status st = hd_case_run_make(&run, op, &op->shapes[shape], variant, beta, dtype, seed, backend);
 	if (st == HD_OK)
 		st = hd_case_run_check(&run, backend);
-	if (st == HD_OK && gradient && op->gradient)
+	if (st == HD_OK && gradient && dtype == HD_F32 && op->gradient)
 		st = op->gradient(&run);
 	hd_case_run_free(&run, backend);
 	cr_expect(st == HD_OK, "%s", hd_error_text());
@@ -28,10 +29,13 @@ static void check_one(const hd_case *op, int shape, int variant, double beta, hd
 static void check_tier(const hd_case *op, hd_backend *backend, bool gradient)
 {
 	int variants = op->variants > 1 ? op->variants : 1, beta_count = op->betas ? HD_COUNT(betas) : 1;
+	int dtype_count;
+	const hd_dtype *dtypes = hd_case_dtypes(op, &dtype_count);
 	for (int shape = 0; shape < op->shape_count; shape++)
 		for (int variant = 0; variant < variants; variant++)
 			for (int b = 0; b < beta_count; b++)
-				check_one(op, shape, variant, betas[b], backend, gradient);
+				for (int d = 0; d < dtype_count; d++)
+					check_one(op, shape, variant, betas[b], dtypes[d], backend, gradient);
 }
 
 static void check_op(const char *name, hd_op_kind kind)

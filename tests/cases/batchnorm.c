@@ -292,8 +292,11 @@ static const hd_shape norm_shapes[] = {
         {{0, 8}}, {{1, 1}}, {{1, 31}}, {{2, 64}}, {{3, 7}}, {{31, 1}}, {{17, 33}}, {{32, 128}}, {{257, 64}}};
 static const hd_shape norm_bench[] = {{{32, 256}}, {{512, 512}}};
 const hd_case hd_case_batchnorm_fwd = {"batchnorm_fwd", "N C", norm_shapes, HD_COUNT(norm_shapes), norm_bench,
-        HD_COUNT(norm_bench), VARIANTS, false, fwd_make, fwd_call, fwd_reference, NULL, fwd_flops, fwd_bytes};
+        HD_COUNT(norm_bench), VARIANTS, false, fwd_make, fwd_call, fwd_reference, NULL, fwd_flops, fwd_bytes, false,
+        NULL};
 const hd_case hd_case_batchnorm_bwd = {"batchnorm_bwd", "N C", norm_shapes, HD_COUNT(norm_shapes), norm_bench,
-        HD_COUNT(norm_bench), VARIANTS, true, bwd_make, bwd_call, bwd_reference, bwd_gradient, bwd_flops, bwd_bytes};
+        HD_COUNT(norm_bench), VARIANTS, true, bwd_make, bwd_call, bwd_reference, bwd_gradient, bwd_flops, bwd_bytes,
+        false, NULL};
 const hd_case hd_case_batchnorm_apply = {"batchnorm_apply", "N C", norm_shapes, HD_COUNT(norm_shapes), norm_bench,
-        HD_COUNT(norm_bench), 1, false, apply_make, apply_call, apply_reference, NULL, apply_flops, apply_bytes};
+        HD_COUNT(norm_bench), 1, false, apply_make, apply_call, apply_reference, NULL, apply_flops, apply_bytes, false,
+        NULL};

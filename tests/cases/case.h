@@ -39,6 +39,7 @@ typedef struct hd_case_run {
 	const hd_shape *shape;
 	int variant;
 	double beta;
+	hd_dtype dtype; /* of the activations: HD_F32, and HD_BF16 and HD_F16 of cases that are `narrow` */
 	uint64_t seed;
 	uint64_t random;
 	hd_buffer buffer[HD_CASE_BUFFERS];
@@ -59,14 +60,16 @@ struct hd_case {
 	void (*reference)(hd_case_run *run);     /* fills want, magnitude and bound of every output */
 	hd_status (*gradient)(hd_case_run *run); /* checks the backward reference by differences; NULL: no backward */
 	double (*flops)(const hd_shape *shape);
-	double (*bytes)(const hd_shape *shape); /* compulsory traffic: every tensor once */
+	double (*bytes)(const hd_shape *shape);        /* compulsory traffic with HD_F32: every tensor once */
+	bool narrow;                                   /* activations come in 16 bits too: made with run->dtype */
+	double (*narrow_bytes)(const hd_shape *shape); /* compulsory traffic then */
 };
 
 #define HD_COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
 /* ---- making buffers; memory failure ends the program, for there is nothing to test without ---- */
 
-/* Uniform in [low, high); integers for integer types, half floats for HD_F16. */
+/* Uniform in [low, high), rounded to the type; integers for integer types. */
 hd_buffer *hd_input(hd_case_run *run, const char *name, hd_dtype dtype, int64_t count, double low, double high);
 /* NaN (integers: -1) before the call. */
 hd_buffer *hd_output(hd_case_run *run, const char *name, hd_dtype dtype, int64_t count);
@@ -87,8 +90,10 @@ bool hd_has(const hd_case_run *run, const char *name);
 
 /* ---- bounds ---- */
 
-/* bound = c * eps * magnitude + eps * |want| for all elements. */
+/* bound = c * eps * magnitude + eps * |want| for all elements, and the buffer's rounding (hd_add_rounding). */
 void hd_bound(hd_case_run *run, const char *name, double c);
+/* Widens the bounds by what storing in 16 bits rounds off, at most; nothing for other types. */
+void hd_add_rounding(hd_case_run *run, const char *name);
 /* No rounding allowed. */
 void hd_exact(hd_case_run *run, const char *name);
 
@@ -109,12 +114,15 @@ hd_status hd_check_gradient(hd_case_run *run, const char *with_respect_to, hd_fu
 
 /* ---- running ---- */
 
-/* "N=2 H=32 W=8 C=40 variant 1 beta 0.5" */
+/* "N=2 H=32 W=8 C=40 variant 1 beta 0.5 bf16" */
 void hd_describe(char *out, size_t bytes, const hd_case_run *run);
+
+/* The types that a case runs with: count of them, HD_F32 first. */
+const hd_dtype *hd_case_dtypes(const hd_case *op, int *count);
 
 /* Inputs and device memory of a run; `run` holds nothing before. Free with hd_case_run_free also after failure. */
 hd_status hd_case_run_make(hd_case_run *run, const hd_case *op, const hd_shape *shape, int variant, double beta,
-        uint64_t seed, hd_backend *backend);
+        hd_dtype dtype, uint64_t seed, hd_backend *backend);
 void hd_case_run_free(hd_case_run *run, hd_backend *backend);
 
 /*

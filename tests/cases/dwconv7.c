@@ -152,9 +152,10 @@ static const hd_shape conv_shapes[] = {{{0, 4, 4, 8}}, {{1, 1, 1, 1}}, {{1, 2, 3
 static const hd_shape conv_bench[] = {
         {{32, 32, 8, 40}}, {{32, 16, 4, 80}}, {{32, 8, 2, 160}}, {{32, 4, 1, 320}}, {{32, 32, 8, 96}}};
 const hd_case hd_case_dwconv7_fwd = {"dwconv7_fwd", "N H W C", conv_shapes, HD_COUNT(conv_shapes), conv_bench,
-        HD_COUNT(conv_bench), 1, false, fwd_make, fwd_call, fwd_reference, NULL, conv_flops, conv_bytes};
+        HD_COUNT(conv_bench), 1, false, fwd_make, fwd_call, fwd_reference, NULL, conv_flops, conv_bytes, false, NULL};
 const hd_case hd_case_dwconv7_bwd_data = {"dwconv7_bwd_data", "N H W C", conv_shapes, HD_COUNT(conv_shapes), conv_bench,
-        HD_COUNT(conv_bench), 2, false, data_make, data_call, data_reference, data_gradient, conv_flops, conv_bytes};
+        HD_COUNT(conv_bench), 2, false, data_make, data_call, data_reference, data_gradient, conv_flops, conv_bytes,
+        false, NULL};
 const hd_case hd_case_dwconv7_bwd_weight = {"dwconv7_bwd_weight", "N H W C", conv_shapes, HD_COUNT(conv_shapes),
         conv_bench, HD_COUNT(conv_bench), 1, true, weight_make, weight_call, weight_reference, weight_gradient,
-        conv_flops, conv_bytes};
+        conv_flops, conv_bytes, false, NULL};

@@ -52,7 +52,7 @@ static const hd_shape magnitude_shapes[] = {{{0}}, {{1}}, {{7}}, {{17}}, {{8193}
 static const hd_shape magnitude_bench[] = {{{192000}}, {{6144000}}};
 const hd_case hd_case_magnitude = {"magnitude", "n", magnitude_shapes, HD_COUNT(magnitude_shapes), magnitude_bench,
         HD_COUNT(magnitude_bench), HD_COUNT(iq_types), false, magnitude_make, magnitude_call, magnitude_reference, NULL,
-        magnitude_flops, magnitude_bytes};
+        magnitude_flops, magnitude_bytes, false, NULL};
 
 /* ---- stft_power, mel_db and both in one; d: R n T n_fft hop M ---- */
 
@@ -150,7 +150,8 @@ static const hd_shape stft_shapes[] = {{{0, 100, 5, 16, 8, 4}}, {{1, 1, 1, 2, 1,
         {{2, 5001, 11, 2048, 512, 128}}, {{1, 6145, 14, 4096, 512, 127}}};
 static const hd_shape stft_bench[] = {{{1, 16384, 33, 512, 512, 128}}, {{4, 16384, 129, 512, 128, 128}}};
 const hd_case hd_case_stft_power = {"stft_power", "R n T n_fft hop M", stft_shapes, HD_COUNT(stft_shapes), stft_bench,
-        HD_COUNT(stft_bench), 1, false, stft_make, stft_call, stft_reference, NULL, stft_flops, stft_bytes};
+        HD_COUNT(stft_bench), 1, false, stft_make, stft_call, stft_reference, NULL, stft_flops, stft_bytes, false,
+        NULL};
 
 /* ---- mel_db; d: R T F M ---- */
 
@@ -203,7 +204,7 @@ static const hd_shape mel_shapes[] = {
         {{0, 3, 9, 4}}, {{1, 1, 1, 1}}, {{2, 5, 17, 7}}, {{3, 32, 257, 128}}, {{1, 0, 9, 4}}, {{1, 31, 65, 0}}};
 static const hd_shape mel_bench[] = {{{3, 376, 257, 128}}, {{32, 376, 257, 128}}};
 const hd_case hd_case_mel_db = {"mel_db", "R T F M", mel_shapes, HD_COUNT(mel_shapes), mel_bench, HD_COUNT(mel_bench),
-        1, false, mel_make, mel_call, mel_reference, NULL, mel_flops, mel_bytes};
+        1, false, mel_make, mel_call, mel_reference, NULL, mel_flops, mel_bytes, false, NULL};
 
 /* ---- stft_mel_db ---- */
 
@@ -262,7 +263,8 @@ static double fused_bytes(const hd_shape *s)
 }
 
 const hd_case hd_case_stft_mel_db = {"stft_mel_db", "R n T n_fft hop M", stft_shapes, HD_COUNT(stft_shapes), stft_bench,
-        HD_COUNT(stft_bench), 1, false, fused_make, fused_call, fused_reference, NULL, fused_flops, fused_bytes};
+        HD_COUNT(stft_bench), 1, false, fused_make, fused_call, fused_reference, NULL, fused_flops, fused_bytes, false,
+        NULL};
 
 /* ---- mfcc; d: R M K H T ---- */
 
@@ -306,7 +308,7 @@ static const hd_shape mfcc_shapes[] = {{{0, 4, 2, 32, 5}}, {{1, 0, 2, 32, 7}}, {
         {{2, 65, 9, 32, 33}}, {{2, 128, 13, 32, 37}}, {{1, 127, 97, 128, 71}}};
 static const hd_shape mfcc_bench[] = {{{7, 128, 13, 32, 376}}, {{64, 128, 40, 64, 376}}};
 const hd_case hd_case_mfcc = {"mfcc", "R M K H T", mfcc_shapes, HD_COUNT(mfcc_shapes), mfcc_bench, HD_COUNT(mfcc_bench),
-        1, false, mfcc_make, mfcc_call, mfcc_reference, NULL, mfcc_flops, mfcc_bytes};
+        1, false, mfcc_make, mfcc_call, mfcc_reference, NULL, mfcc_flops, mfcc_bytes, false, NULL};
 
 /* ---- assemble_batch; d: N C M T W; variants: 0 plain, 1 mean NULL, 2 offsets, 3 all random changes ---- */
 
@@ -407,4 +409,4 @@ static const hd_shape assemble_shapes[] = {
 static const hd_shape assemble_bench[] = {{{32, 3, 128, 376, 32}}, {{256, 3, 128, 376, 32}}};
 const hd_case hd_case_assemble_batch = {"assemble_batch", "N C M T W", assemble_shapes, HD_COUNT(assemble_shapes),
         assemble_bench, HD_COUNT(assemble_bench), VARIANTS, false, assemble_make, assemble_call, assemble_reference,
-        NULL, assemble_flops, assemble_bytes};
+        NULL, assemble_flops, assemble_bytes, false, NULL};

@@ -79,7 +79,7 @@ static double load(const void *data, hd_dtype dtype, size_t i)
 	case HD_I32:
 		return ((const int32_t *)data)[i];
 	case HD_BF16:
-		break;
+		return ref_bf16(((const uint16_t *)data)[i]);
 	}
 	return NAN;
 }
@@ -109,6 +109,7 @@ static void store(void *data, hd_dtype dtype, size_t i, double value)
 		((int32_t *)data)[i] = (int32_t)value;
 		break;
 	case HD_BF16:
+		((uint16_t *)data)[i] = ref_to_bf16(value);
 		break;
 	}
 }
@@ -222,6 +223,19 @@ void hd_bound(hd_case_run *run, const char *name, double c)
 	hd_buffer *b = hd_find(run, name);
 	for (size_t i = 0; i < b->count; i++)
 		b->bound[i] = c * HD_EPS * b->magnitude[i] + HD_EPS * fabs(b->want[i]);
+	hd_add_rounding(run, name);
+}
+
+/* Half a spacing of 8 or 11 bits, of the largest value within the bound; below the normal range the spacing is fixed.
+ */
+void hd_add_rounding(hd_case_run *run, const char *name)
+{
+	hd_buffer *b = hd_find(run, name);
+	double half = b->dtype == HD_BF16 ? 0x1p-8 : 0x1p-11, least = b->dtype == HD_BF16 ? 0x1p-134 : 0x1p-25;
+	if (b->dtype != HD_BF16 && b->dtype != HD_F16)
+		return;
+	for (size_t i = 0; i < b->count; i++)
+		b->bound[i] += half * (fabs(b->want[i]) + b->bound[i]) + least;
 }
 
 void hd_exact(hd_case_run *run, const char *name)
@@ -282,13 +296,28 @@ void hd_describe(char *out, size_t bytes, const hd_case_run *run)
 	if (run->op->variants > 1 && at < bytes)
 		at += (size_t)snprintf(out + at, bytes - at, " variant %d", run->variant);
 	if (run->op->betas && at < bytes)
-		snprintf(out + at, bytes - at, " beta %g", run->beta);
+		at += (size_t)snprintf(out + at, bytes - at, " beta %g", run->beta);
+	if (run->dtype != HD_F32 && at < bytes)
+		snprintf(out + at, bytes - at, " %s", run->dtype == HD_BF16 ? "bf16" : "f16");
+}
+
+const hd_dtype *hd_case_dtypes(const hd_case *op, int *count)
+{
+	static const hd_dtype dtypes[] = {HD_F32, HD_BF16, HD_F16};
+	*count = op->narrow ? HD_COUNT(dtypes) : 1;
+	return dtypes;
 }
 
 hd_status hd_case_run_make(hd_case_run *run, const hd_case *op, const hd_shape *shape, int variant, double beta,
-        uint64_t seed, hd_backend *backend)
+        hd_dtype dtype, uint64_t seed, hd_backend *backend)
 {
-	*run = (hd_case_run){.op = op, .shape = shape, .variant = variant, .beta = beta, .seed = seed, .random = seed};
+	*run = (hd_case_run){.op = op,
+	        .shape = shape,
+	        .variant = variant,
+	        .beta = beta,
+	        .dtype = dtype,
+	        .seed = seed,
+	        .random = seed};
 	op->make(run, &backend->ops);
 	for (int i = 0; i < run->buffers; i++) {
 		hd_buffer *b = &run->buffer[i];

@@ -114,10 +114,10 @@ static const hd_shape drop_flat[] = {{{0}}, {{1}}, {{7}}, {{17}}, {{8193}}};
 static const hd_shape drop_flat_bench[] = {{{32 * 256}}, {{512 * 512}}};
 const hd_case hd_case_relu_dropout_fwd = {"relu_dropout_fwd", "N C", drop_shapes, HD_COUNT(drop_shapes), drop_bench,
         HD_COUNT(drop_bench), 2, false, drop_fwd_make, drop_fwd_call, drop_fwd_reference, NULL, drop_fwd_flops,
-        drop_fwd_bytes};
+        drop_fwd_bytes, false, NULL};
 const hd_case hd_case_relu_dropout_bwd = {"relu_dropout_bwd", "n", drop_flat, HD_COUNT(drop_flat), drop_flat_bench,
         HD_COUNT(drop_flat_bench), 2, false, drop_bwd_make, drop_bwd_call, drop_bwd_reference, drop_gradient,
-        drop_bwd_flops, drop_bwd_bytes};
+        drop_bwd_flops, drop_bwd_bytes, false, NULL};
 
 /* ---- drop_path_scale; d: B N ---- */
 
@@ -165,7 +165,8 @@ static double path_bytes(const hd_shape *s)
 static const hd_shape path_shapes[] = {{{0, 4}}, {{3, 0}}, {{1, 1}}, {{5, 3}}, {{17, 31}}, {{36, 32}}};
 static const hd_shape path_bench[] = {{{36, 32}}, {{36, 512}}};
 const hd_case hd_case_drop_path_scale = {"drop_path_scale", "B N", path_shapes, HD_COUNT(path_shapes), path_bench,
-        HD_COUNT(path_bench), 1, false, path_make, path_call, path_reference, NULL, path_flops, path_bytes};
+        HD_COUNT(path_bench), 1, false, path_make, path_call, path_reference, NULL, path_flops, path_bytes, false,
+        NULL};
 
 /*
  * ---- gaussian_nll; d: N ----
@@ -371,8 +372,8 @@ static double nll_bytes(const hd_shape *s)
 static const hd_shape nll_shapes[] = {{{0}}, {{1}}, {{2}}, {{31}}, {{257}}};
 static const hd_shape nll_bench[] = {{{32}}, {{4096}}};
 const hd_case hd_case_gaussian_nll = {"gaussian_nll", "N", nll_shapes, HD_COUNT(nll_shapes), nll_bench,
-        HD_COUNT(nll_bench), NLL_VARIANTS, false, nll_make, nll_call, nll_reference, nll_gradient, nll_flops,
-        nll_bytes};
+        HD_COUNT(nll_bench), NLL_VARIANTS, false, nll_make, nll_call, nll_reference, nll_gradient, nll_flops, nll_bytes,
+        false, NULL};
 
 /* ---- sum_squares; d: n ---- */
 
@@ -409,7 +410,7 @@ static const hd_shape squares_shapes[] = {{{0}}, {{1}}, {{15}}, {{17}}, {{1024}}
 static const hd_shape squares_bench[] = {{{3400704}}, {{28000256}}};
 const hd_case hd_case_sum_squares = {"sum_squares", "n", squares_shapes, HD_COUNT(squares_shapes), squares_bench,
         HD_COUNT(squares_bench), 1, false, squares_make, squares_call, squares_reference, NULL, squares_flops,
-        squares_bytes};
+        squares_bytes, false, NULL};
 
 /* ---- adamw; d: n; variants: clip not reached, clipped, clip off, norm NaN, norm infinite; then these with ema ---- */
 
@@ -504,4 +505,4 @@ static double adamw_bytes(const hd_shape *s)
 static const hd_shape adamw_shapes[] = {{{0}}, {{HD_CHUNK}}, {{3 * HD_CHUNK}}, {{17 * HD_CHUNK}}};
 static const hd_shape adamw_bench[] = {{{3400704}}, {{28000256}}};
 const hd_case hd_case_adamw = {"adamw", "n", adamw_shapes, HD_COUNT(adamw_shapes), adamw_bench, HD_COUNT(adamw_bench),
-        ADAMW_VARIANTS, false, adamw_make, adamw_call, adamw_reference, NULL, adamw_flops, adamw_bytes};
+        ADAMW_VARIANTS, false, adamw_make, adamw_call, adamw_reference, NULL, adamw_flops, adamw_bytes, false, NULL};

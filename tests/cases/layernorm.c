@@ -177,6 +177,7 @@ static const hd_shape norm_shapes[] = {{{0, 8}}, {{1, 1}}, {{3, 7}}, {{5, 31}}, 
         {{2, 132}}, {{129, 192}}, {{5, 384}}, {{5, 768}}, {{33, 1536}}, {{2, 4096}}, {{2, 4100}}};
 static const hd_shape norm_bench[] = {{{8192, 40}}, {{2048, 80}}, {{512, 160}}, {{128, 320}}, {{8192, 192}}};
 const hd_case hd_case_layernorm_fwd = {"layernorm_fwd", "rows C", norm_shapes, HD_COUNT(norm_shapes), norm_bench,
-        HD_COUNT(norm_bench), 1, false, fwd_make, fwd_call, fwd_reference, NULL, fwd_flops, fwd_bytes};
+        HD_COUNT(norm_bench), 1, false, fwd_make, fwd_call, fwd_reference, NULL, fwd_flops, fwd_bytes, false, NULL};
 const hd_case hd_case_layernorm_bwd = {"layernorm_bwd", "rows C", norm_shapes, HD_COUNT(norm_shapes), norm_bench,
-        HD_COUNT(norm_bench), 1, true, bwd_make, bwd_call, bwd_reference, bwd_gradient, bwd_flops, bwd_bytes};
+        HD_COUNT(norm_bench), 1, true, bwd_make, bwd_call, bwd_reference, bwd_gradient, bwd_flops, bwd_bytes, false,
+        NULL};

@@ -83,10 +83,11 @@ static const hd_shape patch_shapes[] = {{{0, 4, 4, 3, 2}}, {{1, 1, 1, 1, 1}}, {{
         {{2, 128, 32, 3, 4}}, {{2, 32, 8, 40, 2}}, {{1, 1, 3, 2, 2}}};
 static const hd_shape patch_bench[] = {{{32, 128, 32, 3, 4}}, {{32, 32, 8, 40, 2}}, {{32, 32, 8, 192, 2}}};
 const hd_case hd_case_patch_gather = {"patch_gather", "N H W C p", patch_shapes, HD_COUNT(patch_shapes), patch_bench,
-        HD_COUNT(patch_bench), 1, false, gather_make, gather_call, gather_reference, NULL, no_flops, patch_bytes};
+        HD_COUNT(patch_bench), 1, false, gather_make, gather_call, gather_reference, NULL, no_flops, patch_bytes, false,
+        NULL};
 const hd_case hd_case_patch_scatter = {"patch_scatter", "N H W C p", patch_shapes, HD_COUNT(patch_shapes), patch_bench,
         HD_COUNT(patch_bench), 1, false, scatter_make, scatter_call, scatter_reference, scatter_gradient, no_flops,
-        patch_bytes};
+        patch_bytes, false, NULL};
 
 /* ---- linear; d: rows C K; variant 1: no bias ---- */
 
@@ -223,10 +224,11 @@ static const hd_shape linear_shapes[] = {{{0, 5, 3}}, {{1, 1, 1}}, {{7, 5, 3}}, 
 static const hd_shape linear_bench[] = {
         {{8192, 40, 160}}, {{2048, 80, 320}}, {{512, 160, 640}}, {{128, 320, 1280}}, {{8192, 96, 384}}};
 const hd_case hd_case_linear_fwd = {"linear_fwd", "rows C K", linear_shapes, HD_COUNT(linear_shapes), linear_bench,
-        HD_COUNT(linear_bench), 2, false, fwd_make, fwd_call, fwd_reference, NULL, linear_flops, linear_bytes};
+        HD_COUNT(linear_bench), 2, false, fwd_make, fwd_call, fwd_reference, NULL, linear_flops, linear_bytes, false,
+        NULL};
 const hd_case hd_case_linear_bwd_data = {"linear_bwd_data", "rows C K", linear_shapes, HD_COUNT(linear_shapes),
         linear_bench, HD_COUNT(linear_bench), 1, false, data_make, data_call, data_reference, data_gradient,
-        linear_flops, linear_bytes};
+        linear_flops, linear_bytes, false, NULL};
 const hd_case hd_case_linear_bwd_weight = {"linear_bwd_weight", "rows C K", linear_shapes, HD_COUNT(linear_shapes),
         linear_bench, HD_COUNT(linear_bench), 2, true, weight_make, weight_call, weight_reference, weight_gradient,
-        linear_flops, linear_bytes};
+        linear_flops, linear_bytes, false, NULL};

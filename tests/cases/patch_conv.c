@@ -159,10 +159,10 @@ static const hd_shape conv_shapes[] = {{{0, 4, 4, 3, 5, 2}}, {{1, 1, 1, 1, 1, 1}
 static const hd_shape conv_bench[] = {{{32, 128, 32, 3, 40, 4}}, {{32, 32, 8, 40, 80, 2}}, {{32, 16, 4, 80, 160, 2}},
         {{32, 8, 2, 160, 320, 2}}, {{32, 32, 8, 96, 192, 2}}};
 const hd_case hd_case_patch_conv_fwd = {"patch_conv_fwd", "N H W C K p", conv_shapes, HD_COUNT(conv_shapes), conv_bench,
-        HD_COUNT(conv_bench), 2, false, fwd_make, fwd_call, fwd_reference, NULL, conv_flops, conv_bytes};
+        HD_COUNT(conv_bench), 2, false, fwd_make, fwd_call, fwd_reference, NULL, conv_flops, conv_bytes, false, NULL};
 const hd_case hd_case_patch_conv_bwd_data = {"patch_conv_bwd_data", "N H W C K p", conv_shapes, HD_COUNT(conv_shapes),
         conv_bench, HD_COUNT(conv_bench), 1, false, data_make, data_call, data_reference, data_gradient, conv_flops,
-        conv_bytes};
+        conv_bytes, false, NULL};
 const hd_case hd_case_patch_conv_bwd_weight = {"patch_conv_bwd_weight", "N H W C K p", conv_shapes,
         HD_COUNT(conv_shapes), conv_bench, HD_COUNT(conv_bench), 2, true, weight_make, weight_call, weight_reference,
-        weight_gradient, conv_flops, conv_bytes};
+        weight_gradient, conv_flops, conv_bytes, false, NULL};

@@ -156,9 +156,10 @@ static double one_flop(const hd_shape *s)
 static const hd_shape flat_shapes[] = {{{0}}, {{1}}, {{7}}, {{17}}, {{257}}, {{8193}}, {{20480}}};
 static const hd_shape flat_bench[] = {{{8192 * 160}}, {{128 * 1280}}, {{8192 * 768}}};
 const hd_case hd_case_gelu_fwd = {"gelu_fwd", "n", flat_shapes, HD_COUNT(flat_shapes), flat_bench, HD_COUNT(flat_bench),
-        2, false, gelu_fwd_make, gelu_fwd_call, gelu_fwd_reference, NULL, gelu_flops, two_bytes};
+        2, false, gelu_fwd_make, gelu_fwd_call, gelu_fwd_reference, NULL, gelu_flops, two_bytes, false, NULL};
 const hd_case hd_case_gelu_bwd = {"gelu_bwd", "n", flat_shapes, HD_COUNT(flat_shapes), flat_bench, HD_COUNT(flat_bench),
-        2, false, gelu_bwd_make, gelu_bwd_call, gelu_bwd_reference, gelu_gradient, gelu_flops, three_bytes};
+        2, false, gelu_bwd_make, gelu_bwd_call, gelu_bwd_reference, gelu_gradient, gelu_flops, three_bytes, false,
+        NULL};
 
 /* ---- add; d: n; variants: apart, dst is a, dst is b ---- */
 
@@ -189,7 +190,7 @@ static void add_reference(hd_case_run *run)
 }
 
 const hd_case hd_case_add = {"add", "n", flat_shapes, HD_COUNT(flat_shapes), flat_bench, HD_COUNT(flat_bench), 3, false,
-        add_make, add_call, add_reference, NULL, one_flop, three_bytes};
+        add_make, add_call, add_reference, NULL, one_flop, three_bytes, false, NULL};
 
 /* ---- scale_residual; d: N P C; variant 1: row_scale NULL ---- */
 
@@ -311,10 +312,11 @@ static const hd_shape map_shapes[] = {
 static const hd_shape map_bench[] = {
         {{32, 256, 40}}, {{32, 64, 80}}, {{32, 16, 160}}, {{32, 4, 320}}, {{32, 256, 192}}};
 const hd_case hd_case_scale_residual_fwd = {"scale_residual_fwd", "N P C", map_shapes, HD_COUNT(map_shapes), map_bench,
-        HD_COUNT(map_bench), 2, false, skip_fwd_make, skip_fwd_call, skip_fwd_reference, NULL, skip_flops, skip_bytes};
+        HD_COUNT(map_bench), 2, false, skip_fwd_make, skip_fwd_call, skip_fwd_reference, NULL, skip_flops, skip_bytes,
+        false, NULL};
 const hd_case hd_case_scale_residual_bwd = {"scale_residual_bwd", "N P C", map_shapes, HD_COUNT(map_shapes), map_bench,
         HD_COUNT(map_bench), 2, true, skip_bwd_make, skip_bwd_call, skip_bwd_reference, skip_gradient, skip_flops,
-        skip_bytes};
+        skip_bytes, false, NULL};
 
 /* ---- pool; d: N P C ---- */
 
@@ -382,6 +384,6 @@ static double pool_bytes(const hd_shape *s)
 }
 
 const hd_case hd_case_pool_fwd = {"pool_fwd", "N P C", map_shapes, HD_COUNT(map_shapes), map_bench, HD_COUNT(map_bench),
-        1, false, pool_fwd_make, pool_fwd_call, pool_fwd_reference, NULL, pool_flops, pool_bytes};
+        1, false, pool_fwd_make, pool_fwd_call, pool_fwd_reference, NULL, pool_flops, pool_bytes, false, NULL};
 const hd_case hd_case_pool_bwd = {"pool_bwd", "N P C", map_shapes, HD_COUNT(map_shapes), map_bench, HD_COUNT(map_bench),
-        1, false, pool_bwd_make, pool_bwd_call, pool_bwd_reference, pool_gradient, pool_flops, pool_bytes};
+        1, false, pool_bwd_make, pool_bwd_call, pool_bwd_reference, pool_gradient, pool_flops, pool_bytes, false, NULL};

@@ -39,11 +39,12 @@ static bool too_large(const hd_case_run *run, int64_t limit)
 	return limit && elements > limit;
 }
 
-static void check_one(const hd_case *op, int shape, int variant, double beta, hd_backend *backend, tally *t)
+static void check_one(
+        const hd_case *op, int shape, int variant, double beta, hd_dtype dtype, hd_backend *backend, tally *t)
 {
 	hd_case_run run;
 	uint64_t seed = SEED + (uint64_t)shape * 101 + (uint64_t)variant;
-	hd_status st = hd_case_run_make(&run, op, &op->shapes[shape], variant, beta, seed, backend);
+	hd_status st = hd_case_run_make(&run, op, &op->shapes[shape], variant, beta, dtype, seed, backend);
 	if (st == HD_OK && too_large(&run, t->limit)) {
 		t->left_out++;
 	} else {
@@ -69,10 +70,13 @@ static void check_op(const char *name, hd_op_kind kind, hd_backend *backend, tal
 		return;
 	}
 	int variants = op->variants > 1 ? op->variants : 1, beta_count = op->betas ? HD_COUNT(betas) : 1;
+	int dtype_count;
+	const hd_dtype *dtypes = hd_case_dtypes(op, &dtype_count);
 	for (int shape = 0; shape < op->shape_count; shape++)
 		for (int variant = 0; variant < variants; variant++)
 			for (int b = 0; b < beta_count; b++)
-				check_one(op, shape, variant, betas[b], backend, &own);
+				for (int d = 0; d < dtype_count; d++)
+					check_one(op, shape, variant, betas[b], dtypes[d], backend, &own);
 	if (own.ran == 0) {
 		printf("FAIL %s: no shape ran\n", name);
 		own.failed++;

@@ -422,8 +422,8 @@ static void check_by(const char *name, const char *way)
 			for (int v = 0; v < variants; v++) {
 				for (int b = 0; b < (op->betas ? 3 : 1); b++) {
 					hd_case_run run;
-					hd_status st =
-					        hd_case_run_make(&run, op, &op->shapes[s], v, betas[b], 11, backend);
+					hd_status st = hd_case_run_make(
+					        &run, op, &op->shapes[s], v, betas[b], HD_F32, 11, backend);
 					if (st == HD_OK)
 						st = hd_case_run_check(&run, backend);
 					hd_case_run_free(&run, backend);
@@ -524,7 +524,7 @@ static void check_in_mood(hd_fake_cudnn_mood mood, const char *reason)
 	close_backend();
 	unlink(file);
 	open_backend();
-	hd_status st = hd_case_run_make(&run, op, &shape, 0, 0.5, 5, backend);
+	hd_status st = hd_case_run_make(&run, op, &shape, 0, 0.5, HD_F32, 5, backend);
 	if (st == HD_OK)
 		st = hd_case_run_check(&run, backend);
 	hd_case_run_free(&run, backend);

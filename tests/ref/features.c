@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tests/ref/ref.h"
 
@@ -34,6 +35,28 @@ uint16_t ref_to_half(double value)
 	if (size - below > above - size || (size - below == above - size && low % 2 == 1))
 		low++;
 	return (uint16_t)(sign | low);
+}
+
+double ref_bf16(uint16_t bits)
+{
+	uint32_t wide = (uint32_t)bits << 16;
+	float value;
+	memcpy(&value, &wide, sizeof value);
+	return (double)value;
+}
+
+uint16_t ref_to_bf16(double value)
+{
+	double spacing = 0, rounded = value;
+	uint32_t bits;
+	if (isfinite(value) && value != 0) {
+		int exponent = ilogb(value);
+		spacing = ldexp(1, (exponent < -126 ? -126 : exponent) - 7);
+		rounded = nearbyint(value / spacing) * spacing;
+	}
+	float nearest = (float)rounded; /* exact, or infinite where it is too large */
+	memcpy(&bits, &nearest, sizeof bits);
+	return (uint16_t)(isnan(value) ? 0x7fc0 : bits >> 16);
 }
 
 void ref_magnitude(double *out, const double *iq, double offset, double scale, int64_t n)

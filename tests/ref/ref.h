@@ -15,6 +15,9 @@
 /* IEEE half precision; to_half rounds to nearest even, found by bisection over all halves. */
 double ref_half(uint16_t half);
 uint16_t ref_to_half(double value);
+/* bfloat16, the same. */
+double ref_bf16(uint16_t bits);
+uint16_t ref_to_bf16(double value);
 
 /* Salmon et al. 2011: Philox-4x32-10. */
 void ref_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2]);
