@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/number.cuh"
 
 #define HD_WARP 32
 #define HD_ALL_LANES 0xffffffffu
@@ -34,7 +35,7 @@ static inline unsigned hd_cuda_blocks(int64_t n, int64_t each, int64_t most)
 	return (unsigned)(blocks < 1 ? 1 : blocks > most ? most : blocks);
 }
 
-/* The address may be read as float4. */
+/* The address may be read by 16 bytes. */
 static inline bool hd_cuda_aligned16(const void *p)
 {
 	return (uintptr_t)p % 16 == 0;
@@ -86,22 +87,6 @@ template <typename T> __device__ static inline T hd_block_sum(T value, T *part)
  * pieces are a sum of 0. Launches on the stream; HD_CUDA_LAUNCHED finds its errors.
  */
 void hd_cuda_combine(float *out, const float *part, float beta, int64_t pieces, int64_t C, hd_stream *stream);
-
-/* W floats that move as one: 16 bytes for W = 4, whose addresses hd_cuda_aligned16 has checked. */
-template <int W> struct alignas(W * sizeof(float)) hd_pack {
-	float v[W];
-};
-
-/* Pack number i of p. */
-template <int W> __device__ static inline hd_pack<W> hd_load(const float *p, int64_t i)
-{
-	return reinterpret_cast<const hd_pack<W> *>(p)[i];
-}
-
-template <int W> __device__ static inline void hd_store(float *p, int64_t i, const hd_pack<W> &value)
-{
-	reinterpret_cast<hd_pack<W> *>(p)[i] = value;
-}
 
 /* Of kernels over (rows,C) without sums: 8 rows of 32 packs a block, striding over rows and columns. */
 #define HD_TILE_COLUMNS 32
