@@ -3,6 +3,7 @@
 # make quickstart   build, render a data set, train, evaluate: the whole chain in minutes
 # make test         the quick tests          make check   the long ones
 # make bench        every operation against this machine's measured ceiling
+# make bench-all    the same with whole training steps and PyTorch beside them, into bench/RESULTS.md
 # make help         all targets
 
 .DEFAULT_GOAL := all
@@ -147,9 +148,10 @@ PROTO_GEN := $(ONNX_GEN) $(EVENT_GEN)
 
 # ---- sources ----
 HOST_SRC := $(filter-out host/cli/main.c,$(wildcard host/*/*.c))
-TIER_SRC := $(filter-out kernels/cpu/backend.c kernels/cpu/fft.c,$(wildcard kernels/cpu/*.c))
-LIB_OBJ := $(HOST_SRC:%.c=$(BUILD)/obj/%.o) $(PROTO_GEN:%.c=%.o) $(BUILD)/obj/kernels/backend.o $(BUILD)/obj/kernels/dtype.o $(BUILD)/obj/kernels/cpu/backend.o \
-           $(BUILD)/obj/kernels/cpu/fft.o $(foreach t,$(TIERS),$(TIER_SRC:%.c=$(BUILD)/obj/%.$(t).o))
+TIER_SRC := $(filter-out kernels/cpu/backend.c kernels/cpu/fft.c kernels/cpu/scratch.c,$(wildcard kernels/cpu/*.c))
+LIB_OBJ := $(HOST_SRC:%.c=$(BUILD)/obj/%.o) $(PROTO_GEN:%.c=%.o) $(BUILD)/obj/kernels/backend.o $(BUILD)/obj/kernels/device_choice.o \
+           $(BUILD)/obj/kernels/dtype.o $(BUILD)/obj/kernels/cpu/backend.o \
+           $(BUILD)/obj/kernels/cpu/fft.o $(BUILD)/obj/kernels/cpu/scratch.o $(foreach t,$(TIERS),$(TIER_SRC:%.c=$(BUILD)/obj/%.$(t).o))
 TEST_SRC := $(wildcard tests/test_*.c)
 TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 # of those for real servers, those that want MLflow's
@@ -157,7 +159,11 @@ MLFLOW_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/services/te
 SERVICE_BIN := $(filter-out $(MLFLOW_BIN),$(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/services/test_*.c)))
 CASE_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/ref/*.c tests/cases/*.c))
 HEADERS := $(wildcard include/heimdall/*.h host/*/*.h kernels/*.h kernels/cpu/*.h kernels/cuda/plugin.h tests/ref/*.h \
-           tests/cases/*.h tests/services/*.h bench/*.h)
+           tests/cases/*.h tests/services/*.h bench/common/*.h)
+
+# bench/NAME.c is a program each, of what they share
+BENCH_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/common/*.c))
+BENCH_BIN := $(BUILD)/bench/ops $(BUILD)/bench/roofline $(BUILD)/bench/steps
 
 LIB := $(BUILD)/libheimdall.a
 BIN := $(BUILD)/heimdall
@@ -268,7 +274,7 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(CASE_OBJ) $(LIB)
 	@echo '  LD $@'
 	@$(CC) $(LDFLAGS) $^ -lcriterion $(LIBS) -o $@
 
-$(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(CASE_OBJ) $(LIB)
+$(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BENCH_OBJ) $(CASE_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	@echo '  LD $@'
 	@$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
@@ -283,8 +289,9 @@ EMU_CUH := $(patsubst %,$(EMU)/src/%,$(wildcard kernels/cuda/*.cuh))
 EMU_SELF := $(basename $(wildcard tests/cuda_emu/tests/*.c tests/cuda_emu/tests/*.cu))
 EMU_BACKEND := $(basename $(wildcard kernels/cuda/*.cu kernels/cuda/*.c))
 EMU_OPS := $(basename tests/gpu/ops.c $(wildcard tests/cases/*.c tests/ref/*.c) host/common/status.c kernels/dtype.c)
-EMU_TUNE := tests/gpu/test_tune $(filter-out tests/gpu/ops,$(EMU_OPS))
+EMU_TUNE := tests/gpu/test_tune tests/gpu/test_product $(filter-out tests/gpu/ops,$(EMU_OPS))
 EMU_COLLECTIVE := tests/gpu/collective host/common/status kernels/dtype
+EMU_GRAPHS := tests/gpu/graphs host/common/status kernels/dtype
 # dlopen and dlsym of what is linked go through the emulation (fakes/without.c)
 EMU_LIBS := -Wl,--wrap=dlopen -Wl,--wrap=dlsym -ldnnl -lfftw3f -lm -ldl -lpthread
 EMU_HEADERS := cuda_runtime_api.h cublasLt.h cudnn.h cufft.h nccl.h
@@ -370,6 +377,9 @@ $(EMU)/$(1)/ops: $(EMU_OPS:%=$(EMU)/$(1)/obj/%.o)
 $(EMU)/$(1)/collective: $(EMU_COLLECTIVE:%=$(EMU)/$(1)/obj/%.o)
 	@echo '  LD $$@'
 	@$(CC) $(emu_tested_$(1)) $$^ -lm -ldl -o $$@
+$(EMU)/$(1)/graphs: $(EMU_GRAPHS:%=$(EMU)/$(1)/obj/%.o)
+	@echo '  LD $$@'
+	@$(CC) $(emu_tested_$(1)) $$^ -lm -ldl -lpthread -o $$@
 endef
 $(foreach c,$(EMU_CONFIGS),$(eval $(call emu_rules,$(c))))
 
@@ -392,11 +402,13 @@ test-emu-self: emu-headers deps deps-emu ## the CUDA emulation's own tests: plan
 EMU_LIMIT ?= 60000
 test-emu: emu-headers deps-test deps-emu ## the CUDA sources without a GPU: every operation and whole trainings, emulated, under sanitizers
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(EMU)/rewrite $(EMU_CONFIGS:%=$(EMU)/%/self) \
-	  $(EMU_CONFIGS:%=$(EMU)/%/libheimdall_cuda.so) $(EMU_CONFIGS:%=$(EMU)/%/ops) $(EMU_CONFIGS:%=$(EMU)/%/collective) $(EMU)/plain/test_tune $(EMU)/asan/test_tune
+	  $(EMU_CONFIGS:%=$(EMU)/%/libheimdall_cuda.so) $(EMU_CONFIGS:%=$(EMU)/%/ops) $(EMU_CONFIGS:%=$(EMU)/%/collective) \
+	  $(EMU_CONFIGS:%=$(EMU)/%/graphs) $(BUILD)/tests/gpu/devices $(EMU)/plain/test_tune $(EMU)/asan/test_tune
 	BUILD=$(BUILD) EMU_LIMIT=$(EMU_LIMIT) tests/gpu/emulated.sh
 
 test-gpu: deps-test ## the same on this machine's GPU, and under compute-sanitizer where that is installed
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(CUDA_LIB) $(BUILD)/tests/gpu/ops $(BUILD)/tests/gpu/collective
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(CUDA_LIB) $(BUILD)/tests/gpu/ops $(BUILD)/tests/gpu/collective \
+	  $(BUILD)/tests/gpu/graphs
 	BUILD=$(BUILD) CUDA_HOME=$(CUDA_HOME) tests/gpu/device.sh
 
 # ---- run ----
@@ -407,7 +419,7 @@ quickstart: deps ## render 1,500+ sessions, train, evaluate; under 10 minutes on
 	BUILD=$(BUILD) bench/quickstart.sh
 
 test: deps-test ## the quick tests
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(CUDA_LIB) $(TEST_BIN) $(BUILD)/tests/onnx_models headers
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(CUDA_LIB) $(TEST_BIN) $(BENCH_BIN) $(BUILD)/tests/onnx_models headers
 	BUILD=$(BUILD) tests/run.sh $(TEST_BIN)
 	BUILD=$(BUILD) tests/onnx_models.sh quick
 
@@ -464,9 +476,16 @@ field: all ## field measurements, five-fold, beside simple methods; FIELD=folder
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/bench/baselines
 	BUILD=$(BUILD) bench/field.sh $(FIELD)
 
-bench: deps ## each operation: correct first, then its share of the measured ceiling
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/bench/ops
+.PHONY: bench-build bench-all
+bench-build: deps
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BENCH_BIN) $(if $(wildcard /dev/nvidia0),$(CUDA_LIB))
+
+bench: bench-build ## each operation: correct first, then its share of what the device can do; a step's prediction. BENCH_ARGS="--accelerator cpu"
 	$(BUILD)/bench/ops $(BENCH_ARGS)
+	$(BUILD)/bench/roofline
+
+bench-all: bench-build ## operations, whole steps, PyTorch beside them, into bench/RESULTS.md; 8 minutes
+	BUILD=$(BUILD) bench/all.sh
 
 asan: deps-test ## the quick tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" test

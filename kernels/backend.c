@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "kernels/cuda/plugin.h"
+#include "kernels/device_choice.h"
 
-#define DEVICE 0 /* CUDA_VISIBLE_DEVICES says which one that is */
 #define REASON_BYTES (sizeof((hd_backend *)0)->reason)
 
 /* The library's path: false where there is none, with the reason in why. */
@@ -67,8 +67,63 @@ static const hd_cuda_plugin *load_library(char *why, size_t bytes)
 	return NULL;
 }
 
-/* The back end of the first device; HD_E_UNSUPPORTED with the reason in why. */
-static hd_status open_gpu(hd_backend **out, char *why, size_t bytes)
+/* Appends to the reason a device that does not start. */
+static void add_skipped(char *skipped, size_t bytes, int device, const char *error)
+{
+	size_t used = strlen(skipped);
+	snprintf(skipped + used, bytes - used, "; GPU %d is left out: %s", device, error);
+}
+
+/* The first of the order that starts; those in front of it in skipped. */
+static hd_status open_freest(hd_backend **out, int *taken, const hd_cuda_plugin *plugin,
+        const hd_cuda_device_info *info, int count, char *skipped, size_t bytes)
+{
+	hd_status st = HD_E_UNSUPPORTED;
+	int *order = calloc((size_t)count, sizeof *order);
+	if (!order)
+		return hd_fail(HD_E_MEMORY, "out of memory for %d devices", count);
+	hd_devices_order(order, info, count);
+	for (int i = 0; i < count && st != HD_OK; i++) {
+		*taken = order[i];
+		st = plugin->open(out, *taken, hd_fail);
+		if (st != HD_OK)
+			add_skipped(skipped, bytes, *taken, hd_error_text());
+	}
+	free(order);
+	return st;
+}
+
+/* One of the devices that are there. */
+static hd_status open_one(hd_backend **out, const hd_devices *devices, const hd_cuda_plugin *plugin, int count)
+{
+	hd_status st = HD_OK;
+	bool freest = devices->kind == HD_DEVICES_FREEST;
+	char skipped[REASON_BYTES] = "";
+	int taken = 0;
+	hd_cuda_device_info *info = calloc((size_t)count, sizeof *info);
+	if (!info)
+		return hd_fail(HD_E_MEMORY, "out of memory for %d devices", count);
+	for (int i = 0; i < count; i++)
+		plugin->describe(&info[i], i, freest && count > 1);
+	if (freest)
+		st = open_freest(out, &taken, plugin, info, count, skipped, sizeof skipped);
+	else
+		st = hd_devices_find(&taken, devices, info, count);
+	if (!freest && st == HD_OK)
+		st = plugin->open(out, taken, hd_fail);
+	if (*out) {
+		hd_devices_explain((*out)->reason, REASON_BYTES, taken, info, count);
+		size_t used = strlen((*out)->reason);
+		snprintf((*out)->reason + used, REASON_BYTES - used, "%s", skipped);
+	} else if (freest && count > 1 && skipped[0]) {
+		st = hd_fail(st, "none of %d GPUs starts%s", count, skipped);
+	}
+	free(info);
+	return st;
+}
+
+/* The back end of a GPU; else an error with the reason in why. */
+static hd_status open_gpu(hd_backend **out, const hd_devices *devices, char *why, size_t bytes)
 {
 	const hd_cuda_plugin *plugin = load_library(why, bytes);
 	if (!plugin)
@@ -79,27 +134,31 @@ static hd_status open_gpu(hd_backend **out, char *why, size_t bytes)
 		snprintf(why, bytes, "no CUDA device: %s", text);
 		return HD_E_UNSUPPORTED;
 	}
-	hd_status st = plugin->open(out, DEVICE, hd_fail);
-	if (st == HD_OK)
-		snprintf((*out)->reason, REASON_BYTES, "GPU: the first of %d CUDA device%s", count,
-		        count == 1 ? "" : "s");
-	else
+	hd_status st = open_one(out, devices, plugin, count);
+	if (st != HD_OK)
 		snprintf(why, bytes, "%s", hd_error_text());
 	return st;
 }
 
-hd_status hd_backend_open(hd_backend **out, const char *accelerator, int threads)
+hd_status hd_backend_open(hd_backend **out, const char *accelerator, const char *devices, int threads)
 {
 	char why[REASON_BYTES] = "as asked";
 	bool gpu = !strcmp(accelerator, "gpu"), any = !strcmp(accelerator, "auto");
+	hd_devices wanted;
 	*out = NULL;
 	if (!gpu && !any && strcmp(accelerator, "cpu") != 0)
 		return hd_fail(HD_E_USAGE, "--accelerator: '%s' is none of cpu, gpu, auto", accelerator);
-	hd_status st = gpu || any ? open_gpu(out, why, sizeof why) : HD_E_UNSUPPORTED;
-	if (st == HD_OK)
-		return HD_OK;
+	hd_status st = hd_devices_parse(&wanted, devices ? devices : "auto");
+	if (st != HD_OK)
+		return st;
+	st = gpu || any ? open_gpu(out, &wanted, why, sizeof why) : HD_E_UNSUPPORTED;
+	if (st == HD_OK || st == HD_E_USAGE)
+		return st;
 	if (gpu)
 		return hd_fail(st, "--accelerator gpu: %s; use --accelerator cpu where there is no NVIDIA GPU", why);
+	/* who names a device wants no other, and not the CPU either */
+	if (any && wanted.kind != HD_DEVICES_FREEST)
+		return hd_fail(st, "--devices %s: %s; leave it out to take any, or the CPU", devices, why);
 	st = hd_backend_open_cpu(out, NULL, threads);
 	if (st == HD_OK)
 		snprintf((*out)->reason, REASON_BYTES, "CPU: %s", why);

@@ -22,10 +22,11 @@
  */
 #define HD_GELU_FARTHEST 13.2f
 
-/* Q(z) for z >= 0 given e = exp(-z^2/2). */
-HD_DEVICE static inline float hd_gelu_tail(float z, float e)
+#define HD_GELU_T 0.36f
+
+/* Q(z) for z >= 0 given t = 1/(1 + 0.36 z) and e = exp(-z^2/2). */
+HD_DEVICE static inline float hd_gelu_tail_of(float t, float e)
 {
-	float t = 1.0f / (1.0f + 0.36f * z);
 	float p = -0.0302452052f;
 	p = p * t + 0.139537133f;
 	p = p * t - 0.223648807f;
@@ -36,6 +37,12 @@ HD_DEVICE static inline float hd_gelu_tail(float z, float e)
 	p = p * t + 0.143682f;
 	p = p * t + 0.143617661f;
 	return p * t * e;
+}
+
+/* Q(z) for z >= 0 given e. */
+HD_DEVICE static inline float hd_gelu_tail(float z, float e)
+{
+	return hd_gelu_tail_of(1.0f / (1.0f + HD_GELU_T * z), e);
 }
 
 /* Beyond |x| = 10.2, where 2u is 92, e is below float's smallest normal number. */

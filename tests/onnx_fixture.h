@@ -88,7 +88,7 @@ static inline void write_checkpoint(const char *path, const char *const (*more)[
 		cr_assert_eq(hd_settings_set(&settings, basic[i][0], basic[i][1], "test"), HD_OK);
 	for (size_t i = 0; i < more_count; i++)
 		cr_assert_eq(hd_settings_set(&settings, more[i][0], more[i][1], "test"), HD_OK);
-	cr_assert_eq(hd_backend_open(&backend, "cpu", 0), HD_OK);
+	cr_assert_eq(hd_backend_open(&backend, "cpu", NULL, 0), HD_OK);
 	cr_assert_eq(hd_model_config_from(&config, &settings, &card, 1), HD_OK, "%s", hd_error_text());
 	config.inference = true;
 	cr_assert_eq(hd_model_create(&model, backend, &config), HD_OK, "%s", hd_error_text());

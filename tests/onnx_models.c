@@ -291,7 +291,7 @@ static hd_status write_case(const char *folder, const model_case *c, char **opse
 	answers a = {0};
 	hd_backend *backend = NULL;
 	hd_checkpoint checkpoint = {0};
-	HD_TRY(hd_backend_open(&backend, "cpu", 0));
+	HD_TRY(hd_backend_open(&backend, "cpu", NULL, 0));
 	snprintf(path, sizeof path, "%s/checkpoint", folder);
 	HD_TRY(save_case(path, backend, c));
 	HD_TRY(hd_checkpoint_open(&checkpoint, path));
@@ -449,7 +449,7 @@ static hd_status run(int argc, char **argv)
 	} else if (!strcmp(command, "beyond") && argc == 3) {
 		st = write_beyond(argv[2]);
 	} else if (!strcmp(command, "checkpoint") && c) {
-		HD_TRY(hd_backend_open(&backend, "cpu", 0));
+		HD_TRY(hd_backend_open(&backend, "cpu", NULL, 0));
 		st = save_case(argv[2], backend, c);
 	} else if (!strcmp(command, "write") && argc == 4) {
 		st = measure(argv[2], argv[3]);

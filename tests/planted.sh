@@ -29,6 +29,7 @@ linear_fwd|linear.c|s/b ? 1\.0f : 0\.0f/1.0f/
 linear_bwd_data|linear.c|s/dy, K, w, C, 0\.0f/dy, K, w, C, 1.0f/
 linear_bwd_weight|linear.c|s/dy, K, x, C, beta, dw/dy, K, x, C, 0.0f, dw/
 dwconv7_fwd|dwconv7.c|s/k, m, h, 1);/k, m, h, -1);/
+dwconv7_layernorm_fwd|dwconv7_layernorm.c|s/map, gamma, bias/map, bias, gamma/
 dwconv7_bwd_data|dwconv7.c|s/k, m, h, -1);/k, m, h, 1);/
 dwconv7_bwd_weight|dwconv7.c|s/m\.W - dj : m\.W/m.W - dj - 1 : m.W/
 layernorm_fwd|layernorm.c|s/(float)C + eps/(float)C + 2 * eps/

@@ -50,7 +50,7 @@ static inline void save_random_model(const char *path, const char *size, weight_
 	cr_assert_eq(hd_settings_set(&settings, "n_mels", "32", "test"), HD_OK);
 	cr_assert_eq(hd_settings_set(&settings, "frames", "32", "test"), HD_OK);
 	cr_assert_eq(hd_settings_set(&settings, "pretrained", "none", "test"), HD_OK);
-	cr_assert_eq(hd_backend_open(&backend, "cpu", 0), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_backend_open(&backend, "cpu", NULL, 0), HD_OK, "%s", hd_error_text());
 	cr_assert_eq(hd_model_config_from(&config, &settings, &card, 1), HD_OK, "%s", hd_error_text());
 	config.inference = true;
 	cr_assert_eq(hd_model_create(&model, backend, &config), HD_OK, "%s", hd_error_text());

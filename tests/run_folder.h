@@ -102,7 +102,7 @@ static void load_data(void)
 {
 	open_data();
 	if (!backend)
-		cr_assert_eq(hd_backend_open(&backend, "cpu", 1), HD_OK, "%s", hd_error_text());
+		cr_assert_eq(hd_backend_open(&backend, "cpu", NULL, 1), HD_OK, "%s", hd_error_text());
 	cr_assert_eq(hd_dataset_load(&dataset, &settings, backend), HD_OK, "%s", hd_error_text());
 }
 

@@ -38,7 +38,7 @@ static void setup(void)
 	const char *base = getenv("TMPDIR");
 	snprintf(folder, sizeof folder, "%s/heimdall-features-XXXXXX", base && *base ? base : "/tmp");
 	cr_assert(mkdtemp(folder), "mkdtemp %s", folder);
-	cr_assert_eq(hd_backend_open(&backend, "cpu", 2), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_backend_open(&backend, "cpu", NULL, 2), HD_OK, "%s", hd_error_text());
 }
 
 static void teardown(void)

@@ -81,7 +81,7 @@ static hd_safetensors open_golden(void)
 static hd_backend *open_backend(void)
 {
 	hd_backend *b;
-	cr_assert_eq(hd_backend_open(&b, "cpu", 2), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_backend_open(&b, "cpu", NULL, 2), HD_OK, "%s", hd_error_text());
 	return b;
 }
 

@@ -223,7 +223,7 @@ static answer library_answer(const front_end_case *k, const hd_feature_config *c
 	hd_feature_config c = predicted(config, T);
 	int64_t K = hd_features_windows(&c), H = hd_features_height(&c), W = k->frames;
 	answer a = {.shape = {k->N * K, k->C, H, W}};
-	cr_assert_eq(hd_backend_open(&backend, "cpu", 2), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_backend_open(&backend, "cpu", NULL, 2), HD_OK, "%s", hd_error_text());
 	cr_assert_eq(hd_features_create(&plan, backend, &c), HD_OK, "%s", hd_error_text());
 	float *db = malloc((size_t)(rows * M * T) * sizeof *db), *bound = malloc((size_t)(M * T) * sizeof *bound);
 	float *kept = malloc((size_t)((2 * M + H) * K * W) * sizeof *kept), *sums = filter_sums(&c);

@@ -87,7 +87,7 @@ static void validate_on_data(const char *model)
 	hd_validation v;
 	cr_assert_eq(hd_runtime_open(&runtime, ""), HD_OK, "%s", hd_error_text());
 	cr_assert_eq(hd_checkpoint_open(&c, path_of("ck/best.safetensors")), HD_OK, "%s", hd_error_text());
-	cr_assert_eq(hd_backend_open(&backend, "cpu", 1), HD_OK);
+	cr_assert_eq(hd_backend_open(&backend, "cpu", NULL, 1), HD_OK);
 	cr_assert_eq(hd_dataset_open(&data, &c.settings, &c.card), HD_OK, "%s", hd_error_text());
 	cr_assert_eq(hd_dataset_load(&data, &c.settings, backend), HD_OK, "%s", hd_error_text());
 	cr_assert_eq(hd_validate(&v, runtime, path_of(model), &c, backend, &data, 1), HD_OK, "%s", hd_error_text());

@@ -86,7 +86,7 @@ static void compute_features(float *db, const hd_iq *iq)
 	        .frames = 1};
 	hd_backend *backend;
 	hd_features *plan;
-	cr_assert_eq(hd_backend_open(&backend, "cpu", 1), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_backend_open(&backend, "cpu", NULL, 1), HD_OK, "%s", hd_error_text());
 	cr_assert_eq(hd_features_create(&plan, backend, &config), HD_OK, "%s", hd_error_text());
 	cr_assert_eq(hd_features_frame_count(&config, SAMPLES), FEATURE_FRAMES);
 	cr_assert_eq(hd_features_compute(plan, db, iq), HD_OK, "%s", hd_error_text());

@@ -204,7 +204,7 @@ Test(record, environment_names_program_machine_and_device)
 	        "libxml2", "zlib", "libzip", "OpenSSL", "protobuf-c", "soxr", "libpq", "glibc"};
 	char host[256] = "", *here = getcwd(NULL, 0);
 	gethostname(host, sizeof host - 1);
-	cr_assert_eq(hd_backend_open(&backend, "cpu", 2), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_backend_open(&backend, "cpu", NULL, 2), HD_OK, "%s", hd_error_text());
 	cr_assert_eq(hd_record_environment(&run, backend), HD_OK, "%s", hd_error_text());
 	json_t *all = read_json("environment.json"), *part = json_object_get(all, "libraries");
 	for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++) {

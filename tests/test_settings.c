@@ -182,6 +182,24 @@ Test(settings, set_parses_strictly)
 	cr_expect_str_eq(s.data_dir, "a b/\"c\"");
 }
 
+Test(settings, devices_are_one)
+{
+	static const char *const taken[] = {"auto", "1", "2,", "[2]", "GPU-8f3a", "MIG-8f3a"};
+	static const char *const refused[] = {"2", "0", "0,1", "first", ""};
+	for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
+		cr_assert_eq(hd_settings_set(&s, "devices", taken[i], "--devices"), HD_OK);
+		cr_expect_eq(hd_settings_check(&s), HD_OK, "%s: %s", taken[i], hd_error_text());
+	}
+	for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+		cr_assert_eq(hd_settings_set(&s, "devices", refused[i], "--devices"), HD_OK);
+		cr_expect_eq(hd_settings_check(&s), HD_E_USAGE, "'%s' is taken", refused[i]);
+		expect_text(refused[i], hd_error_text(), "devices ");
+	}
+	cr_assert_eq(hd_settings_read_yaml_text(&s, "train:\n  devices: 1\n", "a.yaml"), HD_OK, "%s", hd_error_text());
+	cr_expect_str_eq(s.devices, "1");
+	cr_expect_eq(hd_settings_check(&s), HD_OK, "%s", hd_error_text());
+}
+
 Test(settings, nothing_is_suggested_where_nothing_is_near)
 {
 	cr_assert_eq(hd_settings_set(&s, "wavelength_of_light", "1", "a.yaml:1"), HD_E_USAGE);
@@ -428,6 +446,11 @@ Test(settings, inherit_takes_what_was_not_given)
 	cr_expect_eq(s.batch_size, 8, "got %lld", (long long)s.batch_size);
 	cr_assert(differences, "no difference was named");
 	cr_expect_str_eq(differences, "batch_size 16 -> 8");
+	free(differences);
+	/* which GPU was the freest then says nothing of today */
+	cr_assert_eq(hd_settings_set(&old, "devices", "[3]", "test"), HD_OK);
+	cr_assert_eq(hd_settings_inherit(&s, &old, &differences), HD_OK, "%s", hd_error_text());
+	cr_expect_str_eq(s.devices, "auto");
 	free(differences);
 	cr_assert_eq(hd_settings_inherit(&old, &s, &differences), HD_OK, "%s", hd_error_text());
 	free(differences);

@@ -65,12 +65,12 @@ static void train(const course *c)
 	for (int step = 0; step < STEPS; step++) {
 		const hd_adamw_hyper hyper = hyper_of(c, step, 0),
 		                     backbone = hyper_of(c, step, step < c->frozen_steps ? step : c->frozen_steps);
-		hd_model_freeze(f.model, step < c->frozen_steps);
+		cr_assert_eq(hd_model_freeze(f.model, step < c->frozen_steps), HD_OK);
 		losses[step] = gradient(&f, c, step ? NULL : mu, step ? NULL : sigma);
 		if (step == 0)
 			cr_assert_eq(compare_parameters(&f, HD_FLAT_GRADIENTS, "g."), c->gradients);
 		cr_assert_eq(hd_model_step(f.model, &hyper, c->frozen_steps ? &backbone : NULL), HD_OK);
-		norms[step] = sqrtf(step_result(&f));
+		norms[step] = sqrtf(step_norm2(&f));
 		rates[step] = hyper.lr;
 	}
 	expect_close("mu", mu, golden(&f, "", "mu", 2 * c->rows), 2 * c->rows);
@@ -155,7 +155,7 @@ Test(training, backbone_frozen_for_good_is_the_same_with_less_memory)
 	start(&held, path, &config);
 	config.frozen = true;
 	start(&frozen, path, &config);
-	hd_model_freeze(held.model, true);
+	cr_assert_eq(hd_model_freeze(held.model, true), HD_OK);
 	const course c = {.rows = 3, .parts = {2, 1}, .total_weight = 2.5f, .eps = 1e-8f};
 	for (int step = 0; step < 3; step++) {
 		const hd_adamw_hyper hyper = hyper_of(&c, step, 0);

@@ -19,7 +19,7 @@ static bool open_bench(bench *b, const char *const (*more)[2], size_t more_count
 		return false;
 	write_checkpoint(file_in("best.safetensors"), more, more_count);
 	cr_assert_eq(hd_checkpoint_open(&b->checkpoint, file_in("best.safetensors")), HD_OK, "%s", hd_error_text());
-	cr_assert_eq(hd_backend_open(&b->backend, "cpu", 1), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_backend_open(&b->backend, "cpu", NULL, 1), HD_OK, "%s", hd_error_text());
 	snprintf(b->model, sizeof b->model, "%s", file_in("model.onnx"));
 	return true;
 }

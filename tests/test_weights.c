@@ -151,7 +151,7 @@ static void make_model(fixture *f, int channels, const hd_backbone *size)
 	config.channels = channels;
 	if (size)
 		config.backbone = *size;
-	cr_assert_eq(hd_backend_open(&f->backend, "cpu", 0), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_backend_open(&f->backend, "cpu", NULL, 0), HD_OK, "%s", hd_error_text());
 	cr_assert_eq(hd_model_create(&f->model, f->backend, &config), HD_OK, "%s", hd_error_text());
 	cr_assert_eq(hd_model_initialize(f->model, 3), HD_OK, "%s", hd_error_text());
 }

@@ -35,7 +35,7 @@ static void begin(fixture *f, const char *own_memory)
 	*f = (fixture){.card = {.receivers = (char *)"a,b,c", .channels = 3, .height = 32}};
 	make_folder();
 	setenv("HD_CPU_OWN_MEMORY", own_memory, 1);
-	cr_assert_eq(hd_backend_open(&f->backend, "cpu", 1), HD_OK, "%s", hd_error_text());
+	cr_assert_eq(hd_backend_open(&f->backend, "cpu", NULL, 1), HD_OK, "%s", hd_error_text());
 	cr_assert_eq(hd_settings_init(&f->settings), HD_OK);
 	cr_assert_eq(hd_model_create(&f->model, f->backend, &tiny), HD_OK, "%s", hd_error_text());
 	cr_assert_eq(hd_model_initialize(f->model, 7), HD_OK);

@@ -22,7 +22,7 @@ hd_status hd_cli_list_backbones(const hd_settings *s)
 	        .sigma_min_m = 0.001,
 	        .sigma_max_m = 1};
 	const hd_backbone *list = hd_backbone_list(&count);
-	HD_TRY(hd_backend_open(&backend, s->accelerator, (int)s->threads));
+	HD_TRY(hd_backend_open(&backend, s->accelerator, s->devices, (int)s->threads));
 	printf("input (%d, %lld, %lld), batch %lld\n", CHANNELS, (long long)hd_features_height(&features),
 	        (long long)s->frames, (long long)s->batch_size);
 	printf("GFLOP: forward, one sample; memory: all that training keeps\n\n");

@@ -37,7 +37,7 @@ hd_status hd_cli_eval(const hd_settings *given, const char **files, int file_cou
 	}
 	HD_TRY(hd_settings_copy(&settings, given));
 	HD_TRY(hd_settings_inherit(&settings, by.recorded, &differences));
-	HD_TRY(hd_backend_open(&backend, given->accelerator, (int)given->threads));
+	HD_TRY(hd_backend_open(&backend, given->accelerator, given->devices, (int)given->threads));
 	HD_TRY(hd_dataset_open(&dataset, &settings, by.card));
 	HD_TRY(hd_dataset_load(&dataset, &settings, backend));
 	HD_TRY(hd_dataset_split(&dataset, (hd_split)hd_settings_choice("split", given->split), &samples, &count));

@@ -145,7 +145,7 @@ hd_status hd_cli_features(const hd_settings *s, const char **files, int count)
 	if (!count)
 		return hd_fail(HD_E_USAGE, "features FILE...: name at least one recording; - is standard input");
 	HD_TRY(hd_fetch_open(&p.store, s));
-	HD_TRY(hd_backend_open(&p.backend, s->accelerator, (int)s->threads));
+	HD_TRY(hd_backend_open(&p.backend, s->accelerator, s->devices, (int)s->threads));
 	if (s->out[0])
 		HD_TRY(hd_make_folders(s->out));
 	for (int i = 0; i < count; i++) {

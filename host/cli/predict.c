@@ -227,7 +227,7 @@ static hd_status answer_features(hd_prediction *p, hd_answerer *by, const hd_set
 	hd_status st;
 	hd_backend *backend = NULL;
 	hd_metrics metrics;
-	HD_TRY(hd_backend_open(&backend, given->accelerator, (int)given->threads));
+	HD_TRY(hd_backend_open(&backend, given->accelerator, given->devices, (int)given->threads));
 	HD_TRY(make_sample(dataset));
 	HD_TRY(fill_channels(dataset, backend, iqs, files, count));
 	st = hd_answerer_evaluate(&metrics, p, by, backend, dataset, 1, &(const int32_t){0}, 1, NULL);

@@ -214,7 +214,7 @@ static hd_status compare_program(bool *other, const hd_settings *s, const origin
 	        hd_backend_open_cpu(&backend, tier, (int)s->threads) == HD_OK)
 		setenv(TIER_VARIABLE, tier, 1);
 	hd_backend_close(backend);
-	hd_status st = hd_backend_open(&backend, s->accelerator, (int)s->threads);
+	hd_status st = hd_backend_open(&backend, s->accelerator, s->devices, (int)s->threads);
 	if (st != HD_OK)
 		return st;
 	*other |= warn_if_other("back end", hd_json_text(o->params, "backend"), backend->name);

@@ -77,7 +77,7 @@ static hd_status render_table(const hd_settings *s, const hd_levels *levels)
 	if (s->features_only) {
 		const hd_feature_config features = hd_feature_config_from(s);
 		/* one thread per transform: the rows are what runs side by side */
-		HD_TRY(hd_backend_open(&backend, s->accelerator, 1));
+		HD_TRY(hd_backend_open(&backend, s->accelerator, s->devices, 1));
 		HD_TRY(s->cache_dir[0] ? hd_strdup(&folder, s->cache_dir)
 		                       : hd_sprintf(&folder, "%s/" HD_CACHE_FOLDER, s->out));
 		HD_TRY(hd_feature_sink_open(&sink, folder, &features, backend, config.threads));

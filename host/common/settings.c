@@ -10,6 +10,7 @@
 
 #include "host/common/memory.h"
 #include "host/common/redact.h"
+#include "kernels/device_choice.h"
 
 extern char **environ;
 
@@ -31,7 +32,8 @@ static const struct {
 /* Words that stand for a value of a setting. */
 static const struct {
 	const char *key, *word, *value;
-} value_words[] = {{"backbone_size", "medium", "base"}, {"batch_size", "auto", "0"}};
+} value_words[] = {{"backbone_size", "medium", "base"}, {"batch_size", "auto", "0"}, {"precision", "32-true", "32"},
+        {"precision", "bf16", "bf16-mixed"}, {"precision", "16", "16-mixed"}};
 
 #define ENVIRONMENT_PREFIX "HEIMDALL_"
 #define NAME_BYTES 64
@@ -314,8 +316,10 @@ hd_status hd_settings_check(hd_settings *s)
 			        s->resample, s->sample_rate);
 		s->sample_rate = s->resample;
 	}
-	if (s->devices != 1)
-		return hd_fail(HD_E_USAGE, "devices %lld: this version trains on one device", (long long)s->devices);
+	hd_devices devices;
+	hd_status st = hd_devices_parse(&devices, s->devices);
+	if (st != HD_OK)
+		return st;
 	double top = s->f_max > 0 ? s->f_max : s->sample_rate / 2;
 	if (s->validation_split + s->test_split >= 1)
 		return hd_fail(HD_E_USAGE, "validation_split %g and test_split %g leave nothing to train on",
@@ -679,6 +683,12 @@ bool hd_setting_is_of_call(const hd_setting *row)
 	return found;
 }
 
+/* Of the machine as it is today: a checkpoint says nothing on it. */
+static bool is_of_machine(const hd_setting *row)
+{
+	return !strcmp(row->key, "devices");
+}
+
 static hd_status inherit(hd_settings *settings, const hd_settings *recorded, bool (*wanted)(const hd_setting *row),
         char **out_differences)
 {
@@ -692,7 +702,8 @@ static hd_status inherit(hd_settings *settings, const hd_settings *recorded, boo
 		mine = theirs = NULL;
 		HD_TRY(hd_setting_text(&mine, settings, row));
 		HD_TRY(hd_setting_text(&theirs, recorded, row));
-		if (!strcmp(mine, theirs) || is_secret(row) || hd_setting_is_of_call(row) || (wanted && !wanted(row)))
+		if (!strcmp(mine, theirs) || is_secret(row) || hd_setting_is_of_call(row) || is_of_machine(row) ||
+		        (wanted && !wanted(row)))
 			continue;
 		if (!settings->given[i]) {
 			HD_TRY(hd_settings_set(settings, row->key, theirs, "checkpoint"));

@@ -191,7 +191,7 @@ hd_status hd_export(hd_export_result *out, const hd_settings *settings, const ch
 		        HD_E_UNSUPPORTED, "quantize %s: what it costs is measured in ONNX Runtime", settings->quantize);
 	if (!j.runtime)
 		goto done;
-	HD_TRY(hd_backend_open(&j.backend, settings->accelerator, (int)settings->threads));
+	HD_TRY(hd_backend_open(&j.backend, settings->accelerator, settings->devices, (int)settings->threads));
 	if (!dataset)
 		HD_TRY(open_data(&j, quantized));
 	if (settings->validate)

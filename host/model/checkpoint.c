@@ -101,11 +101,11 @@ static json_t *state_json(const hd_train_state *s)
 	/* JSON has no infinity: null stands for "none yet" */
 	json_t *best = hd_json_number(s->best_loss);
 	json_t *stop = hd_json_number(s->stop_loss);
-	return json_pack("{s:I, s:I, s:I, s:o, s:o, s:I, s:I, s:[f,f,f,f], s:[f,f], s:b, s:o}", "epoch",
+	return json_pack("{s:I, s:I, s:I, s:o, s:o, s:I, s:I, s:[f,f,f,f], s:[f,f], s:[f,i], s:b, s:o}", "epoch",
 	        (json_int_t)s->epoch, "step", (json_int_t)s->step, "global_step", (json_int_t)s->global_step,
 	        "best_loss", best, "stop_loss", stop, "best_epoch", (json_int_t)s->best_epoch, "bad_epochs",
 	        (json_int_t)s->bad_epochs, "sums", s->sums[0], s->sums[1], s->sums[2], s->sums[3], "norms", s->norm_sum,
-	        s->norm_max, "finished", s->finished, "top", top);
+	        s->norm_max, "loss_scale", (double)s->loss_scale, s->good_steps, "finished", s->finished, "top", top);
 }
 
 static json_t *runtime_json(const hd_backend *b, const char *run)
@@ -237,6 +237,10 @@ static hd_status read_state(hd_train_state *s, json_t *json)
 	s->best_epoch = best_epoch;
 	s->bad_epochs = bad_epochs;
 	s->finished = finished != 0;
+	/* not in files of earlier versions: 0 */
+	const json_t *scale = json_object_get(json, "loss_scale");
+	s->loss_scale = (float)json_number_value(json_array_get(scale, 0));
+	s->good_steps = (int32_t)json_integer_value(json_array_get(scale, 1));
 	size_t i;
 	json_t *row;
 	json_array_foreach(top, i, row)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Inside of the model, shared by the files of host/model: the parameter table (parameters.c), the buffer
- * plan (plan.c) and the passes over it (forward.c, backward.c).
+ * Inside of the model, shared by the files of host/model: the parameter table (parameters.c), the buffer plan (plan.c),
+ * its memory (memory.c), the passes over it (forward.c, backward.c), the optimizer (optimizer.c) and what is recorded
+ * of a step (step.c). Maps are void *, of the model's map dtype; float * is float32 whatever the precision.
  */
 #ifndef HD_MODEL_CONVNEXT_H
 #define HD_MODEL_CONVNEXT_H
@@ -26,8 +27,11 @@ typedef struct hd_block {
 	hd_norm_params norm;
 	int gamma;
 	int number; /* of all blocks, from 0 */
-	/* saved for backward, all (rows, C) but h, g (rows, 4C) and mean, rstd (rows) */
-	float *dw_out, *norm_out, *mean, *rstd, *h, *g, *branch, *y;
+	/* saved for backward, all (rows, C) but h, g (rows, 4C) and mean, rstd (rows); shared where it is computed
+	 * again */
+	void *dw_out, *norm_out, *h, *g, *branch;
+	float *mean, *rstd;
+	void *y;
 } hd_block;
 
 typedef struct hd_stage {
@@ -37,10 +41,11 @@ typedef struct hd_stage {
 	/* stage 0: stem convolution then norm; others: norm then 2x2 convolution */
 	hd_linear_params conv;
 	hd_norm_params norm;
-	float *norm_out, *mean, *rstd, *conv_out;
-	float *cols; /* patches, kept for backward; scratch where the back end convolves */
-	float *in;   /* what the first part reads: the network input or the last stage's output */
-	float *out;  /* what the blocks read first */
+	void *norm_out, *conv_out;
+	float *mean, *rstd;
+	void *cols; /* patches, kept for backward; scratch where the back end convolves */
+	void *in;   /* what the first part reads: the network input or the last stage's output */
+	void *out;  /* what the blocks read first */
 } hd_stage;
 
 /* One head: D, then each hidden width with norm, ReLU and dropout, then 2. */
@@ -57,13 +62,57 @@ typedef struct hd_head {
 
 /* A buffer of the plan: where its pointer goes once memory is there. */
 typedef struct hd_buffer {
-	float **where;
+	void **where;
 	const char *name; /* the expression that says where */
 	int stage;        /* -1: of none */
 	void *own;        /* its memory, where every buffer has its own (HEIMDALL_ARENA=off) */
 	size_t bytes;
 	size_t offset;
 } hd_buffer;
+
+/*
+ * Gradients inside a block that its weight gradients read: of the branch and the depthwise convolution (rows,C), of the
+ * widened branch before GELU (rows,4C).
+ */
+typedef struct hd_inside_gradients {
+	void *branch, *conv, *wide;
+} hd_inside_gradients;
+
+/* Weight gradients beside the main stream; all NULL where the back end has but one. */
+typedef struct hd_beside {
+	hd_stream *stream;
+	hd_event *ready;   /* on the main stream: what the next weight gradient reads is there */
+	hd_event *done[2]; /* beside: the weight gradients of a block are done with its hd_inside_gradients */
+	bool pending[2];   /* recorded in this pass, and nobody has waited for it */
+	void *work;
+} hd_beside;
+
+/* What optimizer step waits for its update: none, of all parameters by the same scalars, of the backbone by its own. */
+typedef enum hd_update_kind { HD_UPDATE_NONE, HD_UPDATE_ALL, HD_UPDATE_APART, HD_UPDATE_KINDS } hd_update_kind;
+
+typedef struct hd_update {
+	hd_update_kind kind;
+	int64_t *start; /* (pieces+1) of the flat buffers, in the order of the layers */
+	int pieces;
+	int *piece_of;   /* (blocks) the piece that a block's parameters end in */
+	hd_event **done; /* (pieces) NULL where the back end has one stream */
+	int awaited;     /* pieces that the main stream waits for, in the pass that is being queued */
+} hd_update;
+
+/* A part of the training step as a graph: queued as it is at first, then recorded, then replayed. */
+typedef struct hd_recorded {
+	hd_graph *graph;
+	int queued; /* times */
+	bool refused;
+} hd_recorded;
+
+/* The recorded parts: a batch by [accumulate][frozen] and the update that runs beside it, the norm by [frozen]. */
+typedef struct hd_recordings {
+	hd_recorded batch[2][2][HD_UPDATE_KINDS], norm[2];
+} hd_recordings;
+
+/* Queues a part; what its variants are is its own matter. */
+typedef hd_status (*hd_queue)(hd_model *model, int variant);
 
 struct hd_model {
 	hd_model_config config;
@@ -76,6 +125,9 @@ struct hd_model {
 	int64_t trained_from; /* where gradients and moments begin: 0, or heads_from with a frozen backbone */
 	float *flat[HD_FLAT_COUNT];
 	hd_flat in_use; /* what forward reads */
+	hd_dtype dtype; /* of maps */
+	void *narrow;   /* the flat weights in_use, rounded to dtype; NULL with HD_F32 */
+	bool stale;     /* they have changed since */
 	bool frozen;    /* now */
 	float beta;     /* of the gradients in the running backward pass */
 	float *chunk_lr, *chunk_decay;
@@ -85,13 +137,22 @@ struct hd_model {
 	hd_head heads[HD_HEADS];
 	hd_model_io io;
 	/*
-	 * Backward: gradients of maps (two in turn), of a branch, of the widened branch, scratch. With inference or a
-	 * frozen backbone the maps themselves: what blocks read and write in turn, inside a branch, a widened branch.
+	 * Backward: gradients of maps (two in turn), inside blocks (in turn where weight gradients run beside), of the
+	 * branch's norm and of the widened branch behind GELU, scratch. With inference or a frozen backbone the maps
+	 * themselves: what blocks read and write in turn, inside a branch, a widened branch.
 	 */
-	float *grad[2], *branch_grad[2], *wide_grad[2], *work;
+	void *grad[2];
+	hd_inside_gradients inside[2];
+	void *norm_grad, *gelu_grad, *work;
+	hd_block recomputed; /* with gradient_checkpointing: what all blocks share */
+	hd_beside beside;
+	hd_update *update; /* NULL in a snapshot and for inference */
+	hd_recordings recordings;
 	float *row_statistics[2];      /* then: mean and rstd of every norm */
 	float *path_rate, *path_scale; /* (blocks), (blocks,N) of drop path; 0 blocks without it */
 	float *norm2, *hyper[2];       /* of the heads (or all), of the backbone */
+	float *scale;                  /* of the loss */
+	hd_loss_scale *loss_scale;     /* with half precision */
 	int32_t *skipped;
 	bool trained_forward; /* whether the last forward used dropout and drop path */
 	hd_buffer *buffers;
@@ -115,6 +176,46 @@ hd_status hd_model_build_plan(hd_model *model);
  */
 hd_status hd_model_allocate(hd_model *model);
 void hd_model_release(hd_model *model);
+
+/* Makes the rounded weights those that forward reads, where they are not. */
+hd_status hd_model_refresh(hd_model *model);
+
+/* ---- of forward.c ---- */
+
+/* hd_model_forward without what it has done first. */
+hd_status hd_model_queue_forward(hd_model *model, bool training);
+/* Of a block all but its last operation: branch from x. */
+hd_status hd_model_block_inside(const hd_model *m, const hd_stage *stage, const hd_block *b, const void *x);
+/* hd_model_loss with the scale that is on the device. */
+hd_status hd_model_queue_loss(hd_model *model);
+
+/* ---- of backward.c: weight gradients beside ---- */
+
+hd_status hd_model_open_beside(hd_model *model);
+void hd_model_close_beside(hd_model *model);
+
+/* ---- of optimizer.c ---- */
+
+hd_status hd_model_open_update(hd_model *model);
+void hd_model_close_update(hd_model *model);
+/* Has the update that waits done on the main stream: before parameters are read or written. */
+hd_status hd_model_settle(const hd_model *model);
+/* Queues it beside a pass instead: what forward reads waits for its piece, and the pass ends with all of it done. */
+hd_status hd_model_begin_update(hd_model *model);
+hd_status hd_model_await_block(const hd_model *model, int block);
+hd_status hd_model_end_update(const hd_model *model);
+
+/* ---- of step.c ---- */
+
+/* Queues a part by its recording, where there is one or can be made. */
+hd_status hd_model_run_recorded(hd_model *model, hd_recorded *recorded, hd_queue queue, int variant, const char *what);
+void hd_model_close_recordings(hd_model *model);
+
+/* Weight gradients run beside the rest of backward: what they read is kept until the block after the next. */
+static inline bool hd_model_has_beside(const hd_model *model)
+{
+	return model->backend->own_memory && !hd_model_keeps_no_maps(model);
+}
 
 /* Whether the back end has patch convolutions; else they are patches and linear layers. */
 static inline bool hd_model_convolves(const hd_model *model)
@@ -151,6 +252,14 @@ static inline float *hd_model_slot(const hd_model *model, hd_flat which, int par
 static inline float *hd_model_weight(const hd_model *model, int parameter)
 {
 	return hd_model_slot(model, model->in_use, parameter);
+}
+
+/* The same for products: of the maps' dtype. */
+static inline const void *hd_model_product_weight(const hd_model *model, int parameter)
+{
+	if (!model->narrow)
+		return hd_model_weight(model, parameter);
+	return (const char *)model->narrow + (size_t)model->parameters[parameter].offset * hd_dtype_bytes(model->dtype);
 }
 
 static inline float *hd_model_gradient(const hd_model *model, int parameter)

@@ -17,24 +17,43 @@
 static void share_maps(hd_model *m)
 {
 	int at = 0;
+	void *branch = m->inside[0].branch, *norm = m->norm_grad;
 	for (int s = 0; s < HD_STAGES; s++) {
 		hd_stage *stage = &m->stages[s];
 		stage->mean = m->row_statistics[0];
 		stage->rstd = m->row_statistics[1];
-		stage->cols = m->wide_grad[0];
-		stage->conv_out = s == 0 ? m->branch_grad[0] : m->grad[1 - at];
-		stage->norm_out = s == 0 ? m->grad[at] : m->branch_grad[0];
+		stage->cols = m->inside[0].wide;
+		stage->conv_out = s == 0 ? branch : m->grad[1 - at];
+		stage->norm_out = s == 0 ? m->grad[at] : branch;
 		at = s == 0 ? at : 1 - at;
 		for (int i = 0; i < stage->depth; i++) {
 			hd_block *b = &stage->blocks[i];
 			at = 1 - at;
-			b->dw_out = b->branch = m->branch_grad[0];
-			b->norm_out = m->branch_grad[1];
+			b->dw_out = b->branch = branch;
+			b->norm_out = norm;
 			b->mean = m->row_statistics[0];
 			b->rstd = m->row_statistics[1];
-			b->h = m->wide_grad[0];
-			b->g = m->wide_grad[1];
+			b->h = m->inside[0].wide;
+			b->g = m->gelu_grad;
 			b->y = m->grad[at];
+		}
+	}
+}
+
+/* With gradient_checkpointing all blocks compute their insides in one place. */
+static void share_insides(hd_model *m)
+{
+	for (int s = 0; s < HD_STAGES; s++) {
+		for (int i = 0; i < m->stages[s].depth; i++) {
+			hd_block *b = &m->stages[s].blocks[i], own = *b;
+			*b = m->recomputed;
+			b->dw = own.dw;
+			b->fc1 = own.fc1;
+			b->fc2 = own.fc2;
+			b->norm = own.norm;
+			b->gamma = own.gamma;
+			b->number = own.number;
+			b->y = own.y;
 		}
 	}
 }
@@ -129,11 +148,15 @@ hd_status hd_model_allocate(hd_model *m)
 	if (st != HD_OK)
 		return st == HD_E_MEMORY ? too_large(m) : st;
 	for (size_t i = 0; m->memory && i < m->buffer_count; i++)
-		*m->buffers[i].where = (float *)(void *)((char *)m->memory + m->buffers[i].offset);
+		*m->buffers[i].where = (char *)m->memory + m->buffers[i].offset;
 	for (int s = 0; s < HD_STAGES && hd_model_convolves(m); s++)
 		m->stages[s].cols = m->work;
 	if (hd_model_keeps_no_maps(m))
 		share_maps(m);
+	else if (m->config.gradient_checkpointing)
+		share_insides(m);
+	if (!hd_model_has_beside(m))
+		m->inside[1] = m->inside[0];
 	m->io.mu = m->heads[0].out;
 	return clear_parameters(m);
 }

@@ -41,6 +41,10 @@ static hd_status outline(hd_model *model, hd_backend *backend, const hd_model_co
 	hd_status st;
 	model->config = *config;
 	model->backend = backend;
+	model->dtype = config->precision == HD_PRECISION_BF16  ? HD_BF16
+	               : config->precision == HD_PRECISION_F16 ? HD_F16
+	                                                       : HD_F32;
+	model->stale = true;
 	HD_TRY(check_config(config));
 	HD_TRY(hd_model_build_parameters(model));
 	HD_TRY(hd_model_build_plan(model));
@@ -103,8 +107,13 @@ hd_status hd_model_create(hd_model **out, hd_backend *backend, const hd_model_co
 	HD_TRY(hd_alloc(&model, 1, sizeof *model));
 	HD_TRY(outline(model, backend, config));
 	HD_TRY(hd_model_allocate(model));
+	HD_TRY(hd_model_open_beside(model));
+	HD_TRY(hd_model_open_update(model));
+	if (backend->allow_tf32)
+		backend->allow_tf32(backend, config->precision == HD_PRECISION_TF32);
 	HD_TRY(upload_chunks(model));
 	HD_TRY(upload_paths(model));
+	HD_TRY(hd_model_set_loss_scale(model, HD_LOSS_SCALE_START, 0));
 	*out = model;
 	model = NULL;
 done:
@@ -116,6 +125,9 @@ void hd_model_free(hd_model *model)
 {
 	if (!model)
 		return;
+	hd_model_close_recordings(model);
+	hd_model_close_update(model);
+	hd_model_close_beside(model);
 	hd_model_release(model);
 	free(model->buffers);
 	for (int s = 0; s < HD_STAGES; s++)
@@ -169,6 +181,26 @@ bool hd_model_has(const hd_model *model, hd_flat which, int parameter)
 const hd_model_io *hd_model_buffers(const hd_model *model)
 {
 	return &model->io;
+}
+
+hd_dtype hd_model_map_dtype(const hd_model *model)
+{
+	return model->dtype;
+}
+
+const char *hd_precision_name(hd_precision precision)
+{
+	static const char *const names[] = {"32", "tf32", "bf16-mixed", "16-mixed"};
+	return names[precision];
+}
+
+hd_status hd_model_refresh(hd_model *m)
+{
+	hd_status st = HD_OK;
+	if (m->narrow && m->stale)
+		st = m->backend->ops.cast(m->narrow, m->flat[m->in_use], m->dtype, m->flat_size, m->stream);
+	m->stale = m->stale && st != HD_OK;
+	return st;
 }
 
 /* Standard normal within two deviations: Box-Muller, drawn again while outside; `draw` counts per element. */
@@ -228,6 +260,7 @@ hd_status hd_model_read(const hd_model *model, hd_flat which, int parameter, flo
 	hd_status st;
 	const hd_parameter *row = &model->parameters[parameter];
 	float *kernel = NULL;
+	HD_TRY(hd_model_settle(model));
 	HD_TRY(hd_alloc(&kernel, (size_t)row->size, sizeof(float)));
 	HD_TRY(model->backend->download(model->backend, kernel, hd_model_slot(model, which, parameter),
 	        (size_t)row->size * sizeof(float), model->stream));
@@ -244,12 +277,14 @@ hd_status hd_model_write(hd_model *model, hd_flat which, int parameter, const fl
 	hd_status st;
 	const hd_parameter *row = &model->parameters[parameter];
 	float *kernel = NULL;
+	HD_TRY(hd_model_settle(model));
 	HD_TRY(hd_alloc(&kernel, (size_t)row->size, sizeof(float)));
 	for (int64_t i = 0; i < row->size; i++)
 		kernel[kernel_index(row, i)] = file_order[i];
 	HD_TRY(model->backend->upload(model->backend, hd_model_slot(model, which, parameter), kernel,
 	        (size_t)row->size * sizeof(float), model->stream));
 	HD_TRY(model->backend->sync(model->backend, model->stream));
+	model->stale = true;
 done:
 	free(kernel);
 	return st;
@@ -258,60 +293,23 @@ done:
 hd_status hd_model_start_average(hd_model *model)
 {
 	hd_backend *b = model->backend;
+	hd_status st = hd_model_settle(model);
+	if (st != HD_OK)
+		return st;
 	return b->copy(b, model->flat[HD_FLAT_AVERAGE], model->flat[HD_FLAT_WEIGHTS],
 	        (size_t)model->flat_size * sizeof(float), model->stream);
 }
 
 void hd_model_use(hd_model *model, hd_flat which)
 {
+	model->stale |= model->in_use != which;
 	model->in_use = which;
 }
 
-void hd_model_freeze(hd_model *model, bool frozen)
+hd_status hd_model_freeze(hd_model *model, bool frozen)
 {
+	/* what waits was made for what was trained then */
+	hd_status st = hd_model_settle(model);
 	model->frozen = frozen || model->config.frozen;
-}
-
-/* Parameters [from, to) of the flat buffers. */
-static hd_status step_range(hd_model *m, const float *hyper, int64_t from, int64_t to)
-{
-	float *average = m->config.average ? hd_model_at(m, HD_FLAT_AVERAGE, from) : NULL;
-	return m->backend->ops.adamw(hd_model_at(m, HD_FLAT_WEIGHTS, from), hd_model_at(m, HD_FLAT_MOMENT1, from),
-	        hd_model_at(m, HD_FLAT_MOMENT2, from), average, m->skipped, hd_model_at(m, HD_FLAT_GRADIENTS, from),
-	        m->norm2, (const hd_adamw_hyper *)hyper, m->chunk_lr + from / HD_CHUNK,
-	        m->chunk_decay + from / HD_CHUNK, to - from, m->stream);
-}
-
-hd_status hd_model_step(hd_model *model, const hd_adamw_hyper *hyper, const hd_adamw_hyper *backbone)
-{
-	hd_status st;
-	hd_backend *b = model->backend;
-	int64_t from = model->frozen ? model->heads_from : 0;
-	bool apart = backbone && !model->frozen;
-	HD_TRY(b->upload(b, model->hyper[0], hyper, sizeof *hyper, model->stream));
-	if (apart)
-		HD_TRY(b->upload(b, model->hyper[1], backbone, sizeof *backbone, model->stream));
-	HD_TRY(b->fill(b, model->skipped, 0, sizeof(int32_t), model->stream));
-	HD_TRY(b->ops.sum_squares(model->norm2, hd_model_at(model, HD_FLAT_GRADIENTS, from), model->work,
-	        model->flat_size - from, model->stream));
-	if (apart)
-		HD_TRY(step_range(model, model->hyper[1], 0, model->heads_from));
-	HD_TRY(step_range(model, model->hyper[0], apart ? model->heads_from : from, model->flat_size));
-done:
-	return st;
-}
-
-hd_status hd_model_send_sums(const hd_model *model, float *sums)
-{
-	return model->backend->copy(model->backend, sums, model->io.sums, 4 * sizeof *sums, model->stream);
-}
-
-hd_status hd_model_send_step_result(const hd_model *model, float *norm2, int32_t *skipped)
-{
-	hd_status st;
-	hd_backend *b = model->backend;
-	HD_TRY(b->copy(b, norm2, model->norm2, sizeof *norm2, model->stream));
-	HD_TRY(b->copy(b, skipped, model->skipped, sizeof *skipped, model->stream));
-done:
 	return st;
 }

@@ -14,18 +14,19 @@ typedef struct planner {
 	int stage; /* that buffers are registered for; -1: none */
 } planner;
 
-/* Registers a buffer of `count` 4-byte elements. */
-#define want(p, where, count) want_named(p, #where, where, count)
-static void want_named(planner *p, const char *name, void *where, int64_t count)
+/* Registers a buffer of `count` 4-byte elements, of a map's elements, of bytes. */
+#define want(p, where, count) want_named(p, #where, where, (size_t)(count) * sizeof(float))
+#define want_map(p, where, count) want_named(p, #where, where, (size_t)(count)*hd_dtype_bytes((p)->model->dtype))
+#define want_bytes(p, where, bytes) want_named(p, #where, where, bytes)
+static void want_named(planner *p, const char *name, void *where, size_t bytes)
 {
 	hd_model *m = p->model;
 	if (p->status == HD_OK)
 		p->status = hd_grow(&m->buffers, &m->buffer_capacity, m->buffer_count + 1, sizeof(hd_buffer));
 	if (p->status != HD_OK)
 		return;
-	size_t bytes = (size_t)count * sizeof(float);
 	m->buffers[m->buffer_count++] = (hd_buffer){
-	        .where = (float **)where, .name = name, .stage = p->stage, .bytes = bytes, .offset = m->plan_bytes};
+	        .where = (void **)where, .name = name, .stage = p->stage, .bytes = bytes, .offset = m->plan_bytes};
 	m->plan_bytes += (bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
 }
 
@@ -34,16 +35,16 @@ static int64_t max64(int64_t a, int64_t b)
 	return a > b ? a : b;
 }
 
-static void want_block(planner *p, hd_block *block, int64_t rows, int64_t C)
+/* What backward reads of a block's inside; map: elements of its output. */
+static void want_inside(planner *p, hd_block *block, int64_t rows, int64_t map)
 {
-	want(p, &block->dw_out, rows * C);
-	want(p, &block->norm_out, rows * C);
+	want_map(p, &block->dw_out, map);
+	want_map(p, &block->norm_out, map);
 	want(p, &block->mean, rows);
 	want(p, &block->rstd, rows);
-	want(p, &block->h, rows * HD_MLP_RATIO * C);
-	want(p, &block->g, rows * HD_MLP_RATIO * C);
-	want(p, &block->branch, rows * C);
-	want(p, &block->y, rows * C);
+	want_map(p, &block->h, HD_MLP_RATIO * map);
+	want_map(p, &block->g, HD_MLP_RATIO * map);
+	want_map(p, &block->branch, map);
 }
 
 static void want_stage(planner *p, int s, int64_t N)
@@ -54,23 +55,26 @@ static void want_stage(planner *p, int s, int64_t N)
 	bool keeps_patches = !hd_model_convolves(m);
 	if (s == 0) {
 		if (keeps_patches)
-			want(p, &stage->cols, rows * HD_STEM_PATCH * HD_STEM_PATCH * m->config.channels);
-		want(p, &stage->conv_out, rows * stage->C);
+			want_map(p, &stage->cols, rows * HD_STEM_PATCH * HD_STEM_PATCH * m->config.channels);
+		want_map(p, &stage->conv_out, rows * stage->C);
 		want(p, &stage->mean, rows);
 		want(p, &stage->rstd, rows);
-		want(p, &stage->norm_out, rows * stage->C);
+		want_map(p, &stage->norm_out, rows * stage->C);
 	} else {
 		hd_stage *before = &m->stages[s - 1];
 		int64_t rows_before = N * before->P;
 		want(p, &stage->mean, rows_before);
 		want(p, &stage->rstd, rows_before);
-		want(p, &stage->norm_out, rows_before * before->C);
+		want_map(p, &stage->norm_out, rows_before * before->C);
 		if (keeps_patches)
-			want(p, &stage->cols, rows * HD_DOWN_PATCH * HD_DOWN_PATCH * before->C);
-		want(p, &stage->conv_out, rows * stage->C);
+			want_map(p, &stage->cols, rows * HD_DOWN_PATCH * HD_DOWN_PATCH * before->C);
+		want_map(p, &stage->conv_out, rows * stage->C);
 	}
-	for (int i = 0; i < stage->depth; i++)
-		want_block(p, &stage->blocks[i], rows, stage->C);
+	for (int i = 0; i < stage->depth; i++) {
+		if (!m->config.gradient_checkpointing)
+			want_inside(p, &stage->blocks[i], rows, rows * stage->C);
+		want_map(p, &stage->blocks[i].y, rows * stage->C);
+	}
 }
 
 static void want_head(planner *p, hd_head *head, int64_t N)
@@ -152,6 +156,7 @@ static size_t work_bytes(const hd_model *m)
 		ATLEAST(ops->dwconv7_bwd_weight_work(N, st->H, st->W, C));
 		ATLEAST(patch_conv_work(m, s, false));
 		ATLEAST(ops->scale_residual_bwd_work(N, st->P, C));
+		ATLEAST(ops->gelu_bwd_work(rows, HD_MLP_RATIO * C));
 		C_before = C;
 	}
 	for (int i = 0; i <= m->config.head_layers; i++) {
@@ -169,38 +174,66 @@ bool hd_model_keeps_no_maps(const hd_model *m)
 	return m->config.inference || m->config.frozen;
 }
 
-/* Gradients of maps; where nothing runs back, the same buffers hold the maps. */
+/* Most elements of a map, of a widened one or of patches, and most rows. */
+typedef struct extents {
+	int64_t map, wide, rows;
+} extents;
+
+static extents extents_of(const hd_model *m)
+{
+	int64_t N = m->config.batch, patch = HD_STEM_PATCH * HD_STEM_PATCH;
+	extents most = {0};
+	if (hd_model_keeps_no_maps(m))
+		most.wide = N * m->stages[0].P * patch * m->config.channels;
+	for (int s = 0; s < HD_STAGES; s++) {
+		const hd_stage *st = &m->stages[s];
+		most.map = max64(most.map, N * st->P * st->C);
+		most.wide = max64(most.wide, N * st->P * HD_MLP_RATIO * st->C);
+		most.rows = max64(most.rows, N * st->P);
+		if (s > 0) /* the columns of a 2x2 patch convolution */
+			most.wide = max64(most.wide, N * st->P * HD_DOWN_PATCH * HD_DOWN_PATCH * m->stages[s - 1].C);
+	}
+	return most;
+}
+
+/* Gradients of maps; where nothing runs back, the same buffers hold the maps. Heads use them too, in float32. */
 static void want_maps(planner *p)
 {
 	hd_model *m = p->model;
-	int64_t N = m->config.batch, patch = HD_STEM_PATCH * HD_STEM_PATCH;
-	int64_t narrow = N * max64(m->config.backbone.widths[HD_STAGES - 1], widest_head(&m->config));
-	int64_t wide = hd_model_keeps_no_maps(m) ? N * m->stages[0].P * patch * m->config.channels : 0, rows = 0;
-	for (int s = 0; s < HD_STAGES; s++) {
-		const hd_stage *st = &m->stages[s];
-		narrow = max64(narrow, N * st->P * st->C);
-		wide = max64(wide, N * st->P * HD_MLP_RATIO * st->C);
-		rows = max64(rows, N * st->P);
-		if (s > 0) /* the columns of a 2x2 patch convolution */
-			wide = max64(wide, N * st->P * HD_DOWN_PATCH * HD_DOWN_PATCH * m->stages[s - 1].C);
-		if (hd_model_keeps_no_maps(m))
-			wide = max64(wide, (int64_t)(patch_conv_work(m, s, true) / sizeof(float) + 1));
+	extents most = extents_of(m);
+	int64_t head = m->config.batch * max64(m->config.backbone.widths[HD_STAGES - 1], widest_head(&m->config));
+	size_t size = hd_dtype_bytes(m->dtype);
+	size_t map = max_bytes((size_t)most.map * size, (size_t)head * sizeof(float)), wide = (size_t)most.wide * size;
+	bool keeps = !hd_model_keeps_no_maps(m);
+	for (int s = 0; s < HD_STAGES && !keeps; s++)
+		wide = max_bytes(wide, patch_conv_work(m, s, true));
+	for (int i = 0; i < (hd_model_has_beside(m) ? 2 : 1); i++) {
+		want_bytes(p, &m->inside[i].branch, map);
+		want_bytes(p, &m->inside[i].wide, wide);
+		if (keeps)
+			want_bytes(p, &m->inside[i].conv, map);
 	}
+	want_bytes(p, &m->norm_grad, map);
+	want_bytes(p, &m->gelu_grad, wide);
 	for (int i = 0; i < 2; i++) {
-		want(p, &m->grad[i], narrow);
-		want(p, &m->branch_grad[i], narrow);
-		want(p, &m->wide_grad[i], wide);
-		if (hd_model_keeps_no_maps(m))
-			want(p, &m->row_statistics[i], rows);
+		want_bytes(p, &m->grad[i], map);
+		if (!keeps)
+			want(p, &m->row_statistics[i], most.rows);
 	}
+	if (keeps && m->config.gradient_checkpointing)
+		want_inside(p, &m->recomputed, most.rows, most.map);
 	if (!m->config.inference)
-		want(p, &m->work, (int64_t)(work_bytes(m) / sizeof(float) + 1));
+		want_bytes(p, &m->work, work_bytes(m));
+	if (hd_model_has_beside(m))
+		want_bytes(p, &m->beside.work, work_bytes(m));
 }
 
 static void want_parameters(planner *p)
 {
 	hd_model *m = p->model;
 	want(p, &m->flat[HD_FLAT_WEIGHTS], m->flat_size);
+	if (m->dtype != HD_F32)
+		want_map(p, &m->narrow, m->flat_size);
 	if (!m->config.inference) {
 		static const hd_flat trained[] = {HD_FLAT_GRADIENTS, HD_FLAT_MOMENT1, HD_FLAT_MOMENT2};
 		for (size_t f = 0; f < sizeof trained / sizeof *trained; f++)
@@ -211,6 +244,9 @@ static void want_parameters(planner *p)
 		want(p, &m->chunk_decay, m->flat_size / HD_CHUNK);
 	}
 	want(p, &m->norm2, 1);
+	want(p, &m->scale, 1);
+	if (m->dtype == HD_F16)
+		want_bytes(p, &m->loss_scale, sizeof *m->loss_scale);
 	want(p, &m->skipped, 1);
 	for (int i = 0; i < 2; i++)
 		want(p, &m->hyper[i], sizeof(hd_adamw_hyper) / sizeof(float));
@@ -221,7 +257,7 @@ static void want_io(planner *p)
 {
 	hd_model *m = p->model;
 	int64_t N = m->config.batch;
-	want(p, &m->io.input, N * m->config.height * m->config.width * m->config.channels);
+	want_map(p, &m->io.input, N * m->config.height * m->config.width * m->config.channels);
 	want(p, &m->io.sample, N);
 	want(p, &m->io.target, N * 2);
 	want(p, &m->io.weight, N);

@@ -48,6 +48,7 @@ hd_status hd_snapshot_open(hd_snapshot **out, const hd_model *model)
 	HD_TRY(hd_alloc(&s, 1, sizeof *s));
 	s->of = model;
 	s->view = *model;
+	s->view.update = NULL; /* the copy is taken of parameters that are settled */
 	HD_TRY(b->open_stream(b, &s->stream));
 	HD_TRY(b->open_event(b, &s->taken));
 	HD_TRY(b->alloc(b, &s->memory, bytes));
@@ -75,6 +76,7 @@ hd_status hd_snapshot_take(hd_snapshot *s)
 {
 	hd_status st = HD_OK;
 	hd_backend *b = s->of->backend;
+	HD_TRY(hd_model_settle(s->of));
 	for (size_t i = 0; i < COPIED_COUNT; i++)
 		HD_TRY(b->copy(b, s->view.flat[copied[i]], s->of->flat[copied[i]], flat_bytes(s->of, copied[i]),
 		        s->of->stream));

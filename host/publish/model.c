@@ -189,7 +189,7 @@ static hd_status beside_engine(
 	hd_backend *backend = NULL;
 	hd_validation v;
 	HD_TRY(hd_checkpoint_open(&c, checkpoint));
-	HD_TRY(hd_backend_open(&backend, s->accelerator, (int)s->threads));
+	HD_TRY(hd_backend_open(&backend, s->accelerator, s->devices, (int)s->threads));
 	HD_TRY(hd_validate(&v, runtime, m->onnx_path, &c, backend, NULL, (int)s->threads));
 	if (!v.passed) {
 		hd_validation_print(stderr, &v);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "host/common/memory.h"
+#include "host/common/progress.h"
 #include "kernels/philox.h"
 
 /* Keep draws for different purposes apart. */
@@ -43,6 +44,7 @@ static hd_batch_layout lay_out(size_t N)
 	return (hd_batch_layout){
 	        .key = take(&at, sizeof(hd_rng_key)),
 	        .index = take(&at, N * sizeof(int32_t)),
+	        .start = take(&at, N * sizeof(int32_t)),
 	        .sample = take(&at, N * sizeof(int32_t)),
 	        .target = take(&at, 2 * N * sizeof(float)),
 	        .weight = take(&at, N * sizeof(float)),
@@ -94,7 +96,6 @@ hd_status hd_batcher_open(
 	HD_TRY(backend->open_stream(backend, &b->stream));
 	for (int i = 0; i < b->slot_count; i++)
 		HD_TRY(open_slot(backend, &b->slots[i], b->layout.db + N * row_size(dataset) * sizeof(uint16_t)));
-	HD_TRY(backend->alloc(backend, (void **)&b->start, N * sizeof *b->start));
 	HD_TRY(hd_alloc(&silence, (size_t)card->height, sizeof *silence));
 	hd_features_silence(silence, &dataset->features);
 	HD_TRY(upload_new(backend, &b->silence, silence, card->height));
@@ -103,7 +104,6 @@ hd_status hd_batcher_open(
 	HD_TRY(upload_new(backend, &b->offset, card->offset, card->channels));
 	/* the host's copies are let go below */
 	HD_TRY(backend->sync(backend, NULL));
-	HD_TRY(backend->fill(backend, b->start, 0, N * sizeof *b->start, NULL));
 done:
 	free(silence);
 	if (st != HD_OK)
@@ -118,7 +118,7 @@ void hd_batcher_close(hd_batcher *b)
 	/* after an error batches may still be on their way */
 	b->backend->sync(b->backend, NULL);
 	b->backend->close_stream(b->backend, b->stream);
-	void *device[] = {b->offset, b->rstd, b->mean, b->silence, b->start};
+	void *device[] = {b->offset, b->rstd, b->mean, b->silence, b->plain, b->cache};
 	for (size_t i = 0; i < sizeof device / sizeof *device; i++)
 		b->backend->free(b->backend, device[i]);
 	for (int i = b->slot_count - 1; i >= 0; i--)
@@ -142,7 +142,7 @@ static int64_t window_start(
 /* Pointers into a slot's memory on either side. */
 typedef struct batch {
 	hd_rng_key *key;
-	int32_t *index, *sample;
+	int32_t *index, *start, *sample;
 	float *target, *weight, *label_sigma;
 	uint16_t *db; /* (N,C,H,W) */
 } batch;
@@ -152,6 +152,7 @@ static batch batch_at(const hd_batch_layout *l, char *memory)
 	return (batch){
 	        .key = (hd_rng_key *)(void *)(memory + l->key),
 	        .index = (int32_t *)(void *)(memory + l->index),
+	        .start = (int32_t *)(void *)(memory + l->start),
 	        .sample = (int32_t *)(void *)(memory + l->sample),
 	        .target = (float *)(void *)(memory + l->target),
 	        .weight = (float *)(void *)(memory + l->weight),
@@ -160,17 +161,24 @@ static batch batch_at(const hd_batch_layout *l, char *memory)
 	};
 }
 
-static void stage_row(const hd_dataset *d, const batch *to, int64_t n, int32_t sample, int64_t start)
+static void stage_window(const hd_dataset *d, uint16_t *to, int32_t sample, int64_t start)
 {
-	const hd_sample *s = &d->samples.samples[sample];
 	int64_t rows = d->cache.C * d->cache.H, W = d->features.frames;
 	const uint16_t *from = d->cache.db + sample * rows * d->cache.T + start;
-	uint16_t *db = to->db + n * rows * W;
-	double north, east;
 	for (int64_t r = 0; r < rows; r++)
-		memcpy(db + r * W, from + r * d->cache.T, (size_t)W * sizeof *db);
+		memcpy(to + r * W, from + r * d->cache.T, (size_t)W * sizeof *to);
+}
+
+static void stage_row(const hd_batcher *b, const batch *to, int64_t n, int32_t sample, int64_t start)
+{
+	const hd_dataset *d = b->dataset;
+	const hd_sample *s = &d->samples.samples[sample];
+	double north, east;
+	if (!b->cache)
+		stage_window(d, to->db + (size_t)n * row_size(d), sample, start);
+	to->index[n] = b->cache ? sample : (int32_t)n;
+	to->start[n] = b->cache ? (int32_t)start : 0;
 	hd_geo_to_local_m(&d->card.frame, s->latitude_deg, s->longitude_deg, &north, &east);
-	to->index[n] = (int32_t)n;
 	to->sample[n] = (int32_t)s->key_hash;
 	to->target[2 * n] = (float)(north / d->card.frame.scale_m);
 	to->target[2 * n + 1] = (float)(east / d->card.frame.scale_m);
@@ -182,8 +190,26 @@ static void stage_row(const hd_dataset *d, const batch *to, int64_t n, int32_t s
 static void stage_nothing(const batch *to, int64_t n)
 {
 	to->index[n] = -1;
-	to->sample[n] = 0;
+	to->start[n] = to->sample[n] = 0;
 	to->target[2 * n] = to->target[2 * n + 1] = to->weight[n] = to->label_sigma[n] = 0;
+}
+
+hd_status hd_batcher_keep_on_device(hd_batcher *b)
+{
+	hd_status st = HD_OK;
+	hd_backend *be = b->backend;
+	const hd_feature_cache *cache = &b->dataset->cache;
+	size_t bytes = (size_t)(cache->S * cache->C * cache->H * cache->T) * sizeof *cache->db, available, total;
+	if (!be->own_memory || b->cache || !bytes)
+		return HD_OK;
+	HD_TRY(be->memory(be, &available, &total));
+	if (bytes > available / 2)
+		return HD_OK;
+	HD_TRY(be->alloc(be, (void **)&b->cache, bytes));
+	HD_TRY(be->upload(be, b->cache, cache->db, bytes, NULL));
+	hd_message("features: %.1f MB kept in the memory of %s", (double)bytes / 1e6, be->tier);
+done:
+	return st;
 }
 
 hd_status hd_batcher_transform(hd_batcher *b, hd_transform transform, void *context)
@@ -192,6 +218,8 @@ hd_status hd_batcher_transform(hd_batcher *b, hd_transform transform, void *cont
 	size_t N = (size_t)hd_model_get_config(b->model)->batch, slot = row_size(b->dataset);
 	HD_TRY(hd_alloc(&b->host_input, N * slot, sizeof *b->host_input));
 	HD_TRY(hd_alloc(&b->host_features, slot, sizeof *b->host_features));
+	if (hd_model_map_dtype(b->model) != HD_F32)
+		HD_TRY(b->backend->alloc(b->backend, (void **)&b->plain, N * slot * sizeof *b->plain));
 	b->transform = transform;
 	b->transform_context = context;
 done:
@@ -218,13 +246,17 @@ static hd_status transform_batch(hd_batcher *b, const int32_t *samples, int64_t 
 {
 	hd_status st;
 	hd_backend *be = b->backend;
-	float *input = hd_model_buffers(b->model)->input;
+	const hd_model_io *io = hd_model_buffers(b->model);
+	float *input = b->plain ? b->plain : io->input;
 	size_t slot = row_size(b->dataset), bytes = (size_t)count * slot * sizeof(float);
+	int64_t all = hd_model_get_config(b->model)->batch * (int64_t)slot;
 	HD_TRY(be->download(be, b->host_input, input, bytes, NULL));
 	HD_TRY(be->sync(be, NULL));
 	for (int64_t i = 0; i < count; i++)
 		HD_TRY(transform_one(b, b->host_input + (size_t)i * slot, samples[i], epoch));
 	HD_TRY(be->upload(be, input, b->host_input, bytes, NULL));
+	if (b->plain)
+		HD_TRY(be->ops.cast(io->input, b->plain, hd_model_map_dtype(b->model), all, NULL));
 done:
 	return st;
 }
@@ -243,14 +275,17 @@ done:
 }
 
 /* From the slot's device side into the model's buffers. */
-static hd_status assemble(const hd_batcher *b, const hd_batch_slot *slot, bool augmented)
+static hd_status assemble(const hd_batcher *b, const hd_batch_slot *slot, bool augmented, bool transformed)
 {
 	hd_status st;
 	hd_backend *be = b->backend;
 	const hd_dataset *d = b->dataset;
 	const hd_model_io *io = hd_model_buffers(b->model);
 	const batch from = batch_at(&b->layout, slot->device);
-	int64_t N = hd_model_get_config(b->model)->batch, W = d->features.frames;
+	bool plain = transformed && b->plain;
+	void *input = plain ? b->plain : io->input;
+	hd_dtype dtype = plain ? HD_F32 : hd_model_map_dtype(b->model);
+	int64_t N = hd_model_get_config(b->model)->batch, W = d->features.frames, T = b->cache ? d->cache.T : W;
 	size_t n = (size_t)N;
 	HD_TRY(be->copy(be, io->sample, from.sample, n * sizeof(int32_t), NULL));
 	HD_TRY(be->copy(be, io->target, from.target, 2 * n * sizeof(float), NULL));
@@ -258,8 +293,9 @@ static hd_status assemble(const hd_batcher *b, const hd_batch_slot *slot, bool a
 	if (io->label_sigma)
 		HD_TRY(be->copy(be, io->label_sigma, from.label_sigma, n * sizeof(float), NULL));
 	HD_TRY(be->copy(be, io->key, from.key, sizeof *from.key, NULL));
-	HD_TRY(be->ops.assemble_batch(io->input, from.db, from.index, b->start, b->mean, b->rstd, b->silence, b->offset,
-	        augmented ? &b->augment : NULL, io->key, io->sample, HD_F32, N, d->cache.C, d->cache.H, W, W, NULL));
+	HD_TRY(be->ops.assemble_batch(input, b->cache ? b->cache : from.db, from.index, from.start, b->mean, b->rstd,
+	        b->silence, b->offset, augmented ? &b->augment : NULL, io->key, io->sample, dtype, N, d->cache.C,
+	        d->cache.H, T, W, NULL));
 	HD_TRY(be->record(be, slot->used, NULL));
 done:
 	return st;
@@ -277,16 +313,18 @@ hd_status hd_batcher_fill(hd_batcher *b, const int32_t *samples, const int32_t *
 	HD_TRY(b->backend->wait(b->backend, slot->sent));
 	for (int64_t i = 0; i < N; i++) {
 		if (i < count)
-			stage_row(d, &to, i, samples[i],
+			stage_row(b, &to, i, samples[i],
 			        window_start(d, windows ? windows[i] : 0, d->samples.samples[samples[i]].key_hash, seed,
 			                epoch, training));
 		else
 			stage_nothing(&to, i);
 	}
 	*to.key = (hd_rng_key){(uint32_t)seed, (uint32_t)(seed >> 32), epoch, 0};
-	HD_TRY(send(b, slot, b->layout.db + (size_t)count * row_size(d) * sizeof *to.db));
-	HD_TRY(assemble(b, slot, training && b->augmented));
-	if (training && b->transform)
+	bool transformed = training && b->transform;
+	size_t travelling = b->cache ? 0 : (size_t)count * row_size(d) * sizeof *to.db;
+	HD_TRY(send(b, slot, b->layout.db + travelling));
+	HD_TRY(assemble(b, slot, training && b->augmented, transformed));
+	if (transformed)
 		HD_TRY(transform_batch(b, samples, count, epoch));
 done:
 	return st;

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Batches: samples of the feature cache into a model's input buffers. One thread at a time. */
+/*
+ * Batches: samples of the feature cache into a model's input buffers. One thread at a time.
+ *
+ * Where the device has memory of its own and the whole cache fits beside the model, the device keeps a copy and a batch
+ * names samples and windows alone; else their windows travel with each batch. Same values either way.
+ */
 #ifndef HD_TRAIN_BATCH_H
 #define HD_TRAIN_BATCH_H
 
@@ -21,7 +26,7 @@ typedef struct hd_batch_slot {
 
 /* Bytes from the beginning of a slot; what has one entry per row comes first, then the rows' windows. */
 typedef struct hd_batch_layout {
-	size_t key, index, sample, target, weight, label_sigma, db;
+	size_t key, index, start, sample, target, weight, label_sigma, db;
 } hd_batch_layout;
 
 typedef struct hd_batcher {
@@ -34,7 +39,8 @@ typedef struct hd_batcher {
 	int slot_count;
 	int next; /* slot */
 	/* device memory */
-	int32_t *start;
+	uint16_t *cache; /* of all samples; NULL where windows travel */
+	float *plain;    /* (N,H,W,C) for the transform, where the model's input is not float32 */
 	float *mean, *rstd, *silence, *offset;
 	hd_augment augment;
 	bool augmented;
@@ -47,6 +53,8 @@ typedef struct hd_batcher {
 /* augment: the random changes of training batches, NULL for none; copied. */
 hd_status hd_batcher_open(
         hd_batcher *out, hd_model *model, hd_backend *backend, const hd_dataset *dataset, const hd_augment *augment);
+/* Copies the feature cache to the device for good, where it has memory of its own and at most half of what is free. */
+hd_status hd_batcher_keep_on_device(hd_batcher *batcher);
 void hd_batcher_close(hd_batcher *batcher); /* NULL-safe */
 
 /* Runs a transform on every training sample; it costs the way of each batch to the host and back. */

@@ -2,6 +2,7 @@
 #include "host/train/batch_size.h"
 
 #include "host/common/progress.h"
+#include "host/train/precision.h"
 
 #define SHARE 0.9 /* of free memory: batches, libraries and others want some too */
 
@@ -15,6 +16,8 @@ hd_status hd_batch_size_resolve(
 		return HD_OK;
 	HD_TRY(hd_model_config_from(&config, settings, card, 1));
 	config.inference = inference;
+	if (!inference)
+		hd_precision_apply(&config, settings);
 	HD_TRY(backend->memory(backend, &available, &total));
 	int fits = hd_model_batch_that_fits(backend, &config, (size_t)(SHARE * (double)available));
 	if (fits < 1)

@@ -6,14 +6,16 @@
 
 #include "host/common/memory.h"
 #include "host/common/progress.h"
-#include "host/train/batch_size.h"
 #include "heimdall/train.h"
 #include "host/store/store.h"
+#include "host/train/batch_size.h"
+#include "host/train/precision.h"
 #include "host/train/trainer.h"
 
+#define STEPS_BEFORE 3
 #define TIMED_STEPS 3
 
-/* Seconds of one training step on made-up inputs; the first step pays for cold caches and is not counted. */
+/* Seconds of one training step on made-up inputs; the first steps pay for cold caches and recordings. */
 static hd_status time_step(hd_model *model, hd_backend *backend, double *out)
 {
 	hd_status st;
@@ -31,14 +33,12 @@ static hd_status time_step(hd_model *model, hd_backend *backend, double *out)
 	HD_TRY(backend->fill(backend, io->target, 0, 2 * n * sizeof(float), NULL));
 	HD_TRY(backend->fill(backend, io->sample, 0, n * sizeof(int32_t), NULL));
 	HD_TRY(backend->fill(backend, io->key, 0, sizeof(hd_rng_key), NULL));
-	HD_TRY(backend->fill(
-	        backend, io->input, 0, n * (size_t)(c->height * c->width * c->channels) * sizeof(float), NULL));
-	for (int i = 0; i <= TIMED_STEPS; i++) {
-		if (i == 1)
+	HD_TRY(backend->fill(backend, io->input, 0,
+	        n * (size_t)(c->height * c->width * c->channels) * hd_dtype_bytes(hd_model_map_dtype(model)), NULL));
+	for (int i = 0; i < STEPS_BEFORE + TIMED_STEPS; i++) {
+		if (i == STEPS_BEFORE)
 			started = hd_now_s();
-		HD_TRY(hd_model_forward(model, true));
-		HD_TRY(hd_model_loss(model, 1.0f));
-		HD_TRY(hd_model_backward(model, false));
+		HD_TRY(hd_model_train_batch(model, 1.0f, false));
 		HD_TRY(hd_model_step(model, &hyper, NULL));
 		HD_TRY(backend->sync(backend, NULL));
 	}
@@ -73,7 +73,8 @@ static void print_dry_run(const hd_trainer *t, double step_s, size_t parameter_b
 	hd_catalog_print(stdout, &d->catalog, &d->samples, true);
 	printf("back end    %s, %s, %d threads (%s)\n", t->backend->name, t->backend->tier, t->backend->threads,
 	        t->backend->reason);
-	printf("model       ConvNeXt %s, %.2f M parameters\n", s->backbone_size, parameters / 1e6);
+	printf("model       ConvNeXt %s, %.2f M parameters, precision %s\n", s->backbone_size, parameters / 1e6,
+	        s->precision);
 	printf("memory      %.1f MB parameters and moments, %.1f MB activations, %.1f MB features\n",
 	        (double)parameter_bytes / 1e6, (double)activation_bytes / 1e6, features / 1e6);
 	printf("disk        %.1f MB features, %.1f MB checkpoints\n", features / 1e6,
@@ -91,12 +92,14 @@ hd_status hd_train_dry_run(hd_settings *settings)
 	size_t parameter_bytes, activation_bytes;
 	int64_t parameters;
 	double step_s = 0;
-	HD_TRY(hd_backend_open(&t.backend, settings->accelerator, (int)settings->threads));
+	HD_TRY(hd_backend_open(&t.backend, settings->accelerator, settings->devices, (int)settings->threads));
+	HD_TRY(hd_precision_settle(settings, t.backend));
 	HD_TRY(hd_dataset_open(&t.dataset, settings, NULL));
 	mark_missing(&t.dataset);
 	HD_TRY(hd_batch_size_resolve(settings, &t.dataset.card, t.backend, (int64_t)t.dataset.samples.count, false));
 	HD_TRY(hd_model_config_from(&config, settings, &t.dataset.card, (int)settings->batch_size));
 	config.label_sigma = hd_dataset_has_label_sigma(&t.dataset);
+	hd_precision_apply(&config, settings);
 	HD_TRY(hd_model_footprint(t.backend, &config, &parameter_bytes, &activation_bytes, &parameters));
 	HD_TRY(hd_model_create(&t.model, t.backend, &config));
 	HD_TRY(hd_model_initialize(t.model, (uint64_t)settings->seed));

@@ -21,6 +21,7 @@ static hd_status start(hd_trainer *t, hd_write_job *job)
 	hd_status st;
 	t->saved_at_s = hd_now_s();
 	HD_TRY(add(job, t, "last.safetensors", true));
+	HD_TRY(hd_model_get_loss_scale(t->model, &t->state.loss_scale, &t->state.good_steps));
 	HD_TRY(hd_train_state_copy(&job->state, &t->state));
 	HD_TRY(hd_writer_start(&t->writer, job));
 done:

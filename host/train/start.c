@@ -11,6 +11,7 @@
 #include "host/model/pretrained.h"
 #include "host/model/weights.h"
 #include "host/train/batch_size.h"
+#include "host/train/precision.h"
 #include "host/train/trainer.h"
 
 void hd_trainer_close(hd_trainer *t)
@@ -124,7 +125,7 @@ static hd_status open_backend(hd_trainer *t, const hd_checkpoint *from)
 		t->backend = same;
 		return HD_OK;
 	}
-	hd_status st = hd_backend_open(&t->backend, s->accelerator, (int)s->threads);
+	hd_status st = hd_backend_open(&t->backend, s->accelerator, s->devices, (int)s->threads);
 	if (st == HD_OK && resumed &&
 	        (strcmp(from->backend, t->backend->name) != 0 || strcmp(from->tier, t->backend->tier) != 0))
 		hd_warn("the checkpoint was made on %s, %s; this is %s, %s: results will differ in the last bits",
@@ -164,10 +165,13 @@ static hd_status make_model(hd_trainer *t, hd_checkpoint *from, const hd_weights
 	hd_model_config config;
 	HD_TRY(hd_model_config_from(&config, t->settings, &t->dataset.card, (int)t->settings->batch_size));
 	config.label_sigma = hd_dataset_has_label_sigma(&t->dataset);
+	hd_precision_apply(&config, t->settings);
 	HD_TRY(hd_model_create(&t->model, t->backend, &config));
 	if (t->settings->resume_training) {
 		HD_TRY(hd_checkpoint_load_state(t->model, from));
 		take_state(t, from);
+		if (t->state.loss_scale > 0)
+			HD_TRY(hd_model_set_loss_scale(t->model, t->state.loss_scale, t->state.good_steps));
 		goto done;
 	}
 	HD_TRY(hd_model_initialize(t->model, (uint64_t)t->settings->seed));
@@ -229,6 +233,8 @@ static hd_status open_batcher(hd_trainer *t)
 	bool augmented = augment.dropout > 0 || augment.scale_min != 1 || augment.scale_max != 1 ||
 	                 augment.level_jitter > 0 || augment.receiver_dropout > 0;
 	hd_status st = hd_batcher_open(&t->batcher, t->model, t->backend, &t->dataset, augmented ? &augment : NULL);
+	if (st == HD_OK)
+		st = hd_batcher_keep_on_device(&t->batcher);
 	if (st == HD_OK && t->hooks.transform)
 		st = hd_batcher_transform(&t->batcher, t->hooks.transform, t->hooks.context);
 	return st;
@@ -255,6 +261,7 @@ hd_status hd_trainer_open(hd_trainer *t, hd_settings *settings, const hd_train_h
 	if (tracked)
 		HD_TRY(hd_tracker_open(&t->tracker, settings, resumed ? from.run : NULL, resumed));
 	HD_TRY(open_backend(t, &from));
+	HD_TRY(hd_precision_settle(settings, t->backend));
 	HD_TRY(hd_dataset_open(&t->dataset, settings, from.file.map ? &from.card : NULL));
 	if (from.file.map && !settings->resume_training)
 		hd_dataset_centre(&t->dataset);

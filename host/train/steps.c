@@ -9,7 +9,6 @@ static hd_status open_slot(hd_backend *b, hd_step_slot *slot, size_t batches)
 	hd_status st;
 	HD_TRY(b->alloc_host(b, (void **)&slot->sums, batches * 4 * sizeof *slot->sums));
 	HD_TRY(b->alloc_host(b, (void **)&slot->norm2, sizeof *slot->norm2));
-	HD_TRY(b->alloc_host(b, (void **)&slot->skipped, sizeof *slot->skipped));
 	HD_TRY(b->open_event(b, &slot->done));
 done:
 	return st;
@@ -34,7 +33,6 @@ void hd_steps_close(hd_trainer *t)
 	for (int i = t->steps.most - 1; i >= 0; i--) {
 		hd_step_slot *slot = &t->steps.slots[i];
 		b->close_event(b, slot->done);
-		b->free_host(b, slot->skipped);
 		b->free_host(b, slot->norm2);
 		b->free_host(b, slot->sums);
 	}
@@ -55,9 +53,7 @@ static hd_status queue_gradient(hd_trainer *t, const hd_step_slot *slot)
 		int64_t n = slot->count - from < s->batch_size ? slot->count - from : s->batch_size;
 		HD_TRY(hd_batcher_fill(&t->batcher, slot->samples + from, NULL, n, (uint64_t)s->seed,
 		        (uint32_t)t->state.epoch, s->overfit_batches == 0));
-		HD_TRY(hd_model_forward(t->model, true));
-		HD_TRY(hd_model_loss(t->model, 1.0f / (float)slot->count));
-		HD_TRY(hd_model_backward(t->model, from > 0));
+		HD_TRY(hd_model_train_batch(t->model, 1.0f / (float)slot->count, from > 0));
 		HD_TRY(hd_model_send_sums(t->model, sums));
 		sums += 4;
 	}
@@ -74,7 +70,7 @@ hd_status hd_steps_queue(hd_trainer *t, const int32_t *samples, int64_t count, c
 	slot->count = count;
 	HD_TRY(queue_gradient(t, slot));
 	HD_TRY(hd_model_step(t->model, hyper, backbone));
-	HD_TRY(hd_model_send_step_result(t->model, slot->norm2, slot->skipped));
+	HD_TRY(hd_model_send_norm(t->model, slot->norm2));
 	HD_TRY(t->backend->record(t->backend, slot->done, NULL));
 	t->steps.queued++;
 done:
@@ -91,7 +87,7 @@ hd_status hd_steps_take(hd_trainer *t, hd_step *out)
 	*out = (hd_step){.samples = slot->samples,
 	        .count = slot->count,
 	        .norm = sqrt((double)*slot->norm2),
-	        .skipped = *slot->skipped != 0};
+	        .skipped = !isfinite(*slot->norm2)};
 	for (int64_t k = 0; k < batches; k++)
 		for (int i = 0; i < 4; i++)
 			out->sums[i] += (double)slot->sums[4 * k + i];

@@ -109,6 +109,15 @@ done:
 	return st;
 }
 
+/*
+ * Steps that may be left out one after the other because the gradient is not finite: in half precision those that halve
+ * the loss scale from its largest value, 2^24, to 1.
+ */
+static int skips_allowed(const hd_trainer *t)
+{
+	return hd_model_get_config(t->model)->precision == HD_PRECISION_F16 ? 24 : 0;
+}
+
 /* The oldest step that is queued becomes part of the state. */
 static hd_status take_step(hd_trainer *t)
 {
@@ -116,14 +125,17 @@ static hd_status take_step(hd_trainer *t)
 	hd_step step;
 	HD_TRY(hd_steps_take(t, &step));
 	bool finite = isfinite(step.sums[0]);
-	if (!finite || step.skipped) {
+	t->skipped_in_a_row = step.skipped ? t->skipped_in_a_row + 1 : 0;
+	if (!finite || t->skipped_in_a_row > skips_allowed(t)) {
 		st = hd_trainer_nonfinite(t, step.samples, step.count, finite ? "the gradient" : "the loss");
 		goto done;
 	}
 	for (int i = 0; i < 4; i++)
 		t->state.sums[i] += step.sums[i];
-	t->state.norm_sum += step.norm;
-	t->state.norm_max = fmax(t->state.norm_max, step.norm);
+	if (!step.skipped) {
+		t->state.norm_sum += step.norm;
+		t->state.norm_max = fmax(t->state.norm_max, step.norm);
+	}
 	t->state.step++;
 	t->state.global_step++;
 	t->logged_samples += step.count;
@@ -202,10 +214,11 @@ static void show_progress(const hd_trainer *t, hd_progress *bar)
 	hd_progress_update(bar, done < t->train_count ? done : t->train_count, note);
 }
 
-static void freeze_for_epoch(hd_trainer *t)
+/* The backbone of freeze_backbone, until unfreeze_epoch. */
+static hd_status freeze_for_epoch(hd_trainer *t)
 {
 	const hd_settings *s = t->settings;
-	hd_model_freeze(t->model, s->freeze_backbone && t->state.epoch < s->unfreeze_epoch);
+	return hd_model_freeze(t->model, s->freeze_backbone && t->state.epoch < s->unfreeze_epoch);
 }
 
 /* The steps of an epoch that are still to do. */
@@ -218,7 +231,7 @@ static hd_status train_epoch(hd_trainer *t)
 	hd_progress *bar = hd_progress_start(label, "sample", t->train_count);
 	if (s->freeze_backbone && s->unfreeze_epoch && t->state.epoch == s->unfreeze_epoch && t->state.step == 0)
 		hd_message("the backbone is trained from here on");
-	freeze_for_epoch(t);
+	HD_TRY(freeze_for_epoch(t));
 	HD_TRY(hd_epoch_order(
 	        t->train, t->train_count, &t->dataset.samples, (uint64_t)s->seed, (uint32_t)t->state.epoch));
 	while (t->state.step < t->steps_per_epoch) {
@@ -316,8 +329,7 @@ static void print_start(hd_trainer *t)
 	const hd_settings *s = t->settings;
 	hd_message("%s back end, %s, %d threads (%s)", t->backend->name, t->backend->tier, t->backend->threads,
 	        t->backend->reason);
-	hd_message("ConvNeXt %s", s->backbone_size);
-	freeze_for_epoch(t);
+	hd_message("ConvNeXt %s, precision %s", s->backbone_size, s->precision);
 	hd_model_summary_print(stderr, t->model);
 	hd_message("labels: metres around %.5f, %.5f, unit %.0f m; sigma %.4g .. %.4g m", c->frame.origin_latitude_deg,
 	        c->frame.origin_longitude_deg, c->frame.scale_m, c->sigma_min_m, c->sigma_max_m);
@@ -413,6 +425,7 @@ hd_status hd_train(hd_train_result *out, hd_settings *settings, const hd_train_h
 	hd_stop_begin();
 	HD_TRY(hd_trainer_open(&t, settings, hooks, !settings->fast_dev_run));
 	HD_TRY(hd_steps_open(&t));
+	HD_TRY(freeze_for_epoch(&t));
 	print_start(&t);
 	if (!settings->fast_dev_run)
 		HD_TRY(begin_files(&t));

@@ -23,7 +23,6 @@ typedef struct hd_step_slot {
 	int64_t count;
 	float *sums; /* (batches,4) of gaussian_nll */
 	float *norm2;
-	int32_t *skipped;
 	hd_event *done;
 } hd_step_slot;
 
@@ -58,6 +57,7 @@ typedef struct hd_trainer {
 	double saved_at_s;    /* when `last` was last written */
 	hd_train_state state; /* behind the last step that was taken */
 	hd_steps steps;
+	int skipped_in_a_row; /* steps left out while the loss scale looks for its place */
 	hd_writer writer;
 	hd_tracker *tracker;    /* NULL: the run is nobody's business */
 	char *overrides;        /* settings that a resumed run was given anew; NULL: none */

@@ -5,7 +5,8 @@
  * Memory from alloc() belongs to the device: host code never dereferences it, not even on the CPU
  * back end; it moves data with upload() and download(). Operations are queued on a stream in order;
  * sync() waits for it. On the CPU back end a stream is NULL and every operation is done on return.
- * One thread at a time may use one back end for one stream.
+ * One thread at a time may use one back end for one stream. A thread calls another function of the back end before its
+ * first operation (that which opened it has): the device that operations run on is each thread's own.
  *
  * Streams run side by side; events order them: what is queued on a stream after await(stream, event) runs after what
  * was queued before record(event) on another. Copies that the host does not wait for take memory from alloc_host().
@@ -26,7 +27,11 @@ size_t hd_dtype_bytes(hd_dtype dtype);
 
 typedef struct hd_stream hd_stream;
 typedef struct hd_event hd_event;
+typedef struct hd_graph hd_graph;
 typedef struct hd_backend hd_backend;
+
+/* Way to convolutions: the fastest, timed once per shape; cuDNN's where it has one; the back end's own kernels. */
+typedef enum hd_conv { HD_CONV_AUTO, HD_CONV_CUDNN, HD_CONV_OWN } hd_conv;
 
 /*
  * Optimizer chunk, in elements: every parameter tensor starts on a chunk boundary of the flat
@@ -46,6 +51,14 @@ typedef struct hd_adamw_hyper {
 	float correction2; /* 1 - beta2^step */
 	float ema_decay;   /* of the average of the weights, where there is one */
 } hd_adamw_hyper;
+
+/* What the loss is multiplied by, so that gradients in half precision do not vanish; lives in device memory. */
+typedef struct hd_loss_scale {
+	float scale;   /* a power of two where it began as one */
+	float inverse; /* 1/scale of the last gradients */
+	int32_t good;  /* finite steps since the scale changed */
+	int32_t reserved;
+} hd_loss_scale;
 
 typedef enum hd_loss_kind { HD_LOSS_NLL, HD_LOSS_BETA_NLL, HD_LOSS_MSE } hd_loss_kind;
 typedef enum hd_sigma_bound { HD_BOUND_SMOOTH, HD_BOUND_CLAMP } hd_sigma_bound;
@@ -106,7 +119,11 @@ struct hd_backend {
 	 * copy of data takes nothing from the host.
 	 */
 	bool own_memory;
+	bool bf16; /* computes products in bfloat16 faster than in float32 */
 	hd_ops ops;
+	/* Whether products of float32 may round their inputs to TF32, at first not; NULL: this device has none. */
+	void (*allow_tf32)(hd_backend *self, bool allow);
+	void (*choose_conv)(hd_backend *self, hd_conv wanted); /* at first auto; NULL: this back end has one way */
 	hd_status (*alloc)(hd_backend *self, void **out, size_t bytes); /* 64-byte aligned, contents undefined */
 	void (*free)(hd_backend *self, void *p);                        /* NULL-safe */
 	hd_status (*upload)(hd_backend *self, void *dst, const void *src, size_t bytes, hd_stream *stream);
@@ -124,7 +141,10 @@ struct hd_backend {
 	/* Host memory that the device reaches (pinned), 64-byte aligned, contents undefined. */
 	hd_status (*alloc_host)(hd_backend *self, void **out, size_t bytes);
 	void (*free_host)(hd_backend *self, void *p); /* NULL-safe; no copy may be under way */
-	/* A stream beside the main one, NULL, for copies and fills; *out is NULL where the back end has but one. */
+	/*
+	 * A stream beside the main one, NULL, for copies, fills and operations, which give the same bits on every
+	 * stream; *out is NULL where the back end has but one.
+	 */
 	hd_status (*open_stream)(hd_backend *self, hd_stream **out);
 	void (*close_stream)(hd_backend *self, hd_stream *stream); /* NULL-safe; waits for what is queued */
 	/* *out is NULL where the back end needs none; an event that was never recorded counts as past. */
@@ -140,25 +160,50 @@ struct hd_backend {
 	 * bytes - 1 of it, ended by a zero. Returns the length; 0: nothing. NULL: this back end has none.
 	 */
 	size_t (*notes)(hd_backend *self, char *out, size_t bytes);
+	/*
+	 * Recordings; all four NULL where the back end has none. Between begin_capture and end_capture, of one thread,
+	 * what is queued on the main stream is recorded instead of run, and so is what is queued on streams that await
+	 * an event of the recording and that the main stream awaits again before the end. run_graph queues all of it on
+	 * the main stream at once, any number of times.
+	 *
+	 * Pointers and values are kept as they were: what changes from run to run lies in device memory. Memory, events
+	 * and streams that were used outlive the graph, and such a stream takes work of its own only behind the run
+	 * (await): runs use its scratch memory. Everything recorded was run once before, as first calls prepare things.
+	 *
+	 * An event recorded here means nothing outside until it is recorded anew. alloc, free, upload, download, sync
+	 * and wait cannot be recorded, nor an event awaited from before: they end the recording, nothing of which
+	 * remains, with an error that end_capture repeats. begin_capture inside of a recording is an error that leaves
+	 * it as it is. end_capture is called after every begin_capture that succeeded; the main stream is usable
+	 * afterwards, whatever it returns, and *out is NULL after an error. Other threads may go on with streams of
+	 * their own; the main one is the recording thread's.
+	 */
+	hd_status (*begin_capture)(hd_backend *self);
+	hd_status (*end_capture)(hd_backend *self, hd_graph **out);
+	hd_status (*run_graph)(hd_backend *self, hd_graph *graph);
+	void (*close_graph)(hd_backend *self, hd_graph *graph); /* NULL-safe; waits for its runs */
 	/* Sums over processes, for data parallel training (collective.h); NULL: this back end has none. */
 	const struct hd_collective_ops *collective;
 	void (*close)(hd_backend *self);
-	char reason[512]; /* why hd_backend_open took this one, one line */
+	char reason[1024]; /* why hd_backend_open took this one, one line */
 };
 
 /*
  * Opens a back end. accelerator: "cpu", "gpu" or "auto", which takes a GPU that answers and else the CPU, with the
  * reason in the back end's `reason`. threads: 0 takes the cores this process may use.
  *
+ * devices: which GPU, of those that CUDA_VISIBLE_DEVICES leaves, as hd_devices_parse reads it (NULL: "auto"): "auto" or
+ * "1" takes the freest, the next where that one does not start; "2," or "[2]" that index, "GPU-8f3a..." or "MIG-..."
+ * that device, by as much of its UUID as tells it from the others. The CPU has no use for it.
+ *
  * The GPU back end is libheimdall_cuda.so, opened at run time: the file that HEIMDALL_CUDA_LIBRARY names where that is
- * set, else beside the program or in ../lib/heimdall from there. The device is the first of CUDA_VISIBLE_DEVICES.
+ * set, else beside the program or in ../lib/heimdall from there.
  * It measures at first calls which of several ways to a convolution is the fastest; HEIMDALL_TUNING is "off" for the
  * own one always, or names the file that keeps the choices (default: heimdall/tuning.tsv in the user's cache folder).
  *
- * HD_E_USAGE for an unknown name; HD_E_UNSUPPORTED for "gpu" where no device answers, with the versions of driver and
- * toolkit and what is missing.
+ * HD_E_USAGE for an unknown name, and for a device that is not there, with those that are; HD_E_UNSUPPORTED where no
+ * GPU answers and "gpu" or a certain device was asked for, with the versions of driver and toolkit and what is missing.
  */
-hd_status hd_backend_open(hd_backend **out, const char *accelerator, int threads);
+hd_status hd_backend_open(hd_backend **out, const char *accelerator, const char *devices, int threads);
 
 /*
  * The CPU back end at a named tier ("base", "v2", "v3", "v4"); HD_E_UNSUPPORTED where this processor lacks it. tier

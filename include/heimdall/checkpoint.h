@@ -49,6 +49,8 @@ typedef struct hd_train_state {
 	double sums[4];     /* of gaussian_nll over the running epoch's batches */
 	double norm_sum;    /* of the gradient's norm over the running epoch's steps, before clipping */
 	double norm_max;
+	float loss_scale;    /* with precision 16-mixed (hd_model_get_loss_scale), else 0 */
+	int32_t good_steps;  /* since it last changed */
 	char run[HD_RUN_ID]; /* the run that it belongs to; "" outside of one */
 	bool finished;       /* early stopping or the last epoch reached */
 	hd_ranked *top;      /* best first */

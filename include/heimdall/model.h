@@ -36,6 +36,17 @@ const hd_backbone *hd_backbone_find(const char *name);
 
 typedef enum hd_head_norm { HD_HEAD_NORM_LAYER, HD_HEAD_NORM_BATCH } hd_head_norm;
 
+/*
+ * What maps, and the products that make them, are computed in. Mixed ones keep maps and a copy of the weights in 16
+ * bits beside the float32 master; sums, statistics, gradients of parameters, heads, loss and optimizer are float32.
+ */
+typedef enum hd_precision {
+	HD_PRECISION_32,
+	HD_PRECISION_TF32, /* products round their float32 inputs to TF32, where the device has it */
+	HD_PRECISION_BF16, /* bfloat16 */
+	HD_PRECISION_F16   /* half, with a scale on the loss that follows the gradients (torch.amp.GradScaler) */
+} hd_precision;
+
 typedef struct hd_model_config {
 	hd_backbone backbone;
 	int channels;                        /* C of the input */
@@ -54,6 +65,11 @@ typedef struct hd_model_config {
 	bool frozen;      /* the backbone is never trained: it owns no gradients and no moments */
 	bool average;     /* an exponential moving average of the weights is kept */
 	bool inference;   /* forward only: no gradients, and nothing is kept for them */
+	hd_precision precision;
+	/* Keeps each block's output alone and computes its inside a second time on the way back: same bits, less
+	 * memory. */
+	bool gradient_checkpointing;
+	bool graph; /* hd_model_train_batch and hd_model_step are recorded once and replayed, where the back end can */
 } hd_model_config;
 
 /* How a tensor's elements are ordered in the kernels, against its shape in files (timm's). */
@@ -124,14 +140,14 @@ hd_status hd_model_start_average(hd_model *model);
 void hd_model_use(hd_model *model, hd_flat which);
 
 /* Holds the backbone's weights as they are, or trains them again: backward and step leave it out. */
-void hd_model_freeze(hd_model *model, bool frozen);
+hd_status hd_model_freeze(hd_model *model, bool frozen);
 
 /*
- * Device buffers of one batch that the caller fills: input (N,M,W,C), sample keys, target (N,2), weight (N),
- * label_sigma (N).
+ * Device buffers of one batch that the caller fills: input (N,M,W,C) of hd_model_map_dtype, sample keys, target (N,2),
+ * weight (N), label_sigma (N).
  */
 typedef struct hd_model_io {
-	float *input;
+	void *input;
 	int32_t *sample;
 	float *target;
 	float *weight;
@@ -143,6 +159,12 @@ typedef struct hd_model_io {
 } hd_model_io;
 const hd_model_io *hd_model_buffers(const hd_model *model);
 
+/* HD_F32, or the 16-bit type of a mixed precision. */
+hd_dtype hd_model_map_dtype(const hd_model *model);
+
+/* "32", "tf32", "bf16-mixed", "16-mixed". */
+const char *hd_precision_name(hd_precision precision);
+
 /* Input to mu and the raw sigma; dropout, drop path and batch statistics only when training. */
 hd_status hd_model_forward(hd_model *model, bool training);
 /* Loss sums, sigma and the gradients at the heads' outputs, of scale * sum of weighted losses. */
@@ -150,18 +172,29 @@ hd_status hd_model_loss(hd_model *model, float scale);
 /* All parameter gradients, overwriting the gradient buffer or (accumulate) added to it. Needs forward and loss before.
  */
 hd_status hd_model_backward(hd_model *model, bool accumulate);
+/* Forward, loss and backward of a training batch in one, which may be a recorded graph. */
+hd_status hd_model_train_batch(hd_model *model, float scale, bool accumulate);
 /*
- * Gradient norm, clip and one AdamW step, and the average's. norm2 and skipped stay on the device
- * (hd_model_send_step_result). backbone: scalars of the backbone's parameters where they differ, as after it was
- * frozen for some steps; NULL: the same.
+ * Gradient norm, clip and one AdamW step, and the average's; left out where the norm is not finite. The norm stays on
+ * the device (hd_model_send_norm). Where the back end has streams the update is queued with the next batch, beside its
+ * forward pass, or with whatever reads or writes parameters before. backbone: scalars of the backbone's parameters
+ * where they differ, as after it was frozen for some steps; NULL: the same.
  */
 hd_status hd_model_step(hd_model *model, const hd_adamw_hyper *hyper, const hd_adamw_hyper *backbone);
 /* Queues a copy of the last batch's loss sums. sums: (4) of alloc_host. */
 hd_status hd_model_send_sums(const hd_model *model, float *sums);
+/* Queues a copy of the last step's squared gradient norm, before clipping; not finite: the step was left out. norm2: of
+ * alloc_host. */
+hd_status hd_model_send_norm(const hd_model *model, float *norm2);
+
 /*
- * Queues copies of the last step's squared gradient norm and of how often it was skipped, 0 or (because that is not
- * finite) more. Both of alloc_host.
+ * State of the scale on the loss with HD_PRECISION_F16, for checkpoints: it starts at 65536, halves where the gradient
+ * is not finite, which skips the step, and doubles after HD_LOSS_SCALE_INTERVAL good steps. Waits for the device.
+ * scale: 0 with other precisions.
  */
-hd_status hd_model_send_step_result(const hd_model *model, float *norm2, int32_t *skipped);
+#define HD_LOSS_SCALE_START 65536.0f
+#define HD_LOSS_SCALE_INTERVAL 2000
+hd_status hd_model_get_loss_scale(const hd_model *model, float *scale, int32_t *good_steps);
+hd_status hd_model_set_loss_scale(hd_model *model, float scale, int32_t good_steps);
 
 #endif

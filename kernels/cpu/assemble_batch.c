@@ -130,7 +130,10 @@ hd_status HD_CPU(assemble_batch)(void *out, const uint16_t *db, const int32_t *i
         int64_t W, hd_stream *stream)
 {
 	(void)stream;
-	HD_ONLY_F32(dt);
+	HD_IN_FLOATS(dt,
+	        HD_CPU(assemble_batch)(out, db, index, start, mean, rstd, silence, offset, augment, key, sample, HD_F32,
+	                N, C, M, T, W, stream),
+	        HD_WRITES(out, N * M * W * C));
 	shared s = {.mean = mean,
 	        .rstd = rstd,
 	        .silence = silence,

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "heimdall/backend.h"
+#include "kernels/cpu/scratch.h"
 
 #define ALIGN_BYTES 64
 
@@ -34,7 +35,8 @@ static const tier tiers[] = {
 static int supported_tiers(void)
 {
 #if defined(__x86_64__)
-	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("bmi2"))
+	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("bmi2") ||
+	        !__builtin_cpu_supports("f16c"))
 		return 1;
 	if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
 	        !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq") ||
@@ -148,6 +150,7 @@ static hd_status cpu_wait(hd_backend *self, hd_event *event)
 
 static void cpu_close(hd_backend *self)
 {
+	hd_cpu_scratch_let_go();
 	free(self);
 }
 
@@ -183,6 +186,7 @@ static hd_status open_tier(hd_backend **out, const tier *t, int threads)
 	        .wait = cpu_wait,
 	        .close = cpu_close,
 	};
+	hd_cpu_scratch_hold();
 	omp_set_dynamic(0);
 	omp_set_num_threads(b->threads);
 	*out = b;

@@ -87,7 +87,8 @@ hd_status HD_CPU(dwconv7_fwd)(void *y, const void *x, const float *k, const floa
         int64_t W, int64_t C, hd_stream *stream)
 {
 	(void)stream;
-	HD_ONLY_F32(dt);
+	HD_IN_FLOATS(dt, HD_CPU(dwconv7_fwd)(y, x, k, b, HD_F32, N, H, W, C, stream), HD_WRITES(y, N * H * W * C),
+	        HD_READS(x, N * H * W * C));
 	map m = {H, W, C};
 #pragma omp parallel for collapse(2) schedule(static) if (N * H * W * C > HD_PARALLEL_MIN / 8)
 	for (int64_t n = 0; n < N; n++) {
@@ -105,7 +106,8 @@ hd_status HD_CPU(dwconv7_bwd_data)(void *dx, const void *dy, const float *k, con
         int64_t N, int64_t H, int64_t W, int64_t C, hd_stream *stream)
 {
 	(void)stream;
-	HD_ONLY_F32(dt);
+	HD_IN_FLOATS(dt, HD_CPU(dwconv7_bwd_data)(dx, dy, k, residual, HD_F32, N, H, W, C, stream),
+	        HD_WRITES(dx, N * H * W * C), HD_READS(dy, N * H * W * C), HD_READS(residual, N * H * W * C));
 	map m = {H, W, C};
 	size_t row_bytes = (size_t)(W * C) * sizeof(float);
 #pragma omp parallel for collapse(2) schedule(static) if (N * H * W * C > HD_PARALLEL_MIN / 8)
@@ -210,7 +212,8 @@ hd_status HD_CPU(dwconv7_bwd_weight)(float *dk, float *db, const void *dy, const
         hd_dtype dt, int64_t N, int64_t H, int64_t W, int64_t C, hd_stream *stream)
 {
 	(void)stream;
-	HD_ONLY_F32(dt);
+	HD_IN_FLOATS(dt, HD_CPU(dwconv7_bwd_weight)(dk, db, dy, x, beta, work, HD_F32, N, H, W, C, stream),
+	        HD_READS(dy, N * H * W * C), HD_READS(x, N * H * W * C));
 	map m = {H, W, C};
 	float *part = work;
 	int64_t image = H * W * C;

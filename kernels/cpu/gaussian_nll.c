@@ -22,10 +22,11 @@ static double bounded_sigma(double *slope, double u, const hd_loss *loss)
 }
 
 hd_status HD_CPU(gaussian_nll)(float *sums, float *sigma, float *dmu, float *du, const float *mu, const float *u,
-        const float *target, const float *weight, const float *label_sigma, const hd_loss *loss, float scale, int64_t N,
-        hd_stream *stream)
+        const float *target, const float *weight, const float *label_sigma, const hd_loss *loss, const float *scale,
+        const float *loss_scale, int64_t N, hd_stream *stream)
 {
 	(void)stream;
+	double outer = (double)scale[0] * (loss_scale ? (double)loss_scale[0] : 1);
 	double total = 0, logs = 0, squares = 0, other = 0;
 	for (int64_t n = 0; n < N; n++) {
 		double w = (double)weight[n], label = label_sigma ? (double)label_sigma[n] : 0;
@@ -41,12 +42,12 @@ hd_status HD_CPU(gaussian_nll)(float *sums, float *sigma, float *dmu, float *du,
 			squares += w * 0.5 * z * z;
 			if (loss->kind == HD_LOSS_MSE) {
 				other += w * 0.5 * diff * diff;
-				dmu[i] = (float)((double)scale * w * diff);
+				dmu[i] = (float)(outer * w * diff);
 				continue;
 			}
 			other += w * factor * (log(root) + 0.5 * z * z);
-			dmu[i] = (float)((double)scale * w * diff / (root * root) * factor);
-			du[i] = (float)((double)scale * w * (1 - z * z) / root * slope * (s / root) * factor);
+			dmu[i] = (float)(outer * w * diff / (root * root) * factor);
+			du[i] = (float)(outer * w * (1 - z * z) / root * slope * (s / root) * factor);
 		}
 		if (w != 0)
 			total += w;

@@ -93,7 +93,7 @@ static inline float tanh_slope(float v)
 hd_status HD_CPU(gelu_fwd)(void *y, const void *x, hd_gelu_form form, hd_dtype dt, int64_t n, hd_stream *stream)
 {
 	(void)stream;
-	HD_ONLY_F32(dt);
+	HD_IN_FLOATS(dt, HD_CPU(gelu_fwd)(y, x, form, HD_F32, n, stream), HD_WRITES(y, n), HD_READS(x, n));
 	const float *in = x;
 	float *out = y;
 	if (form == HD_GELU_TANH) {
@@ -108,21 +108,48 @@ hd_status HD_CPU(gelu_fwd)(void *y, const void *x, hd_gelu_form form, hd_dtype d
 	return HD_OK;
 }
 
-hd_status HD_CPU(gelu_bwd)(
-        void *dx, const void *dy, const void *x, hd_gelu_form form, hd_dtype dt, int64_t n, hd_stream *stream)
+static void backward(
+        float *restrict dx, const float *restrict dy, const float *restrict x, hd_gelu_form form, int64_t n)
+{
+	if (form == HD_GELU_TANH) {
+#pragma omp simd
+		for (int64_t i = 0; i < n; i++)
+			dx[i] = dy[i] * tanh_slope(x[i]);
+		return;
+	}
+#pragma omp simd
+	for (int64_t i = 0; i < n; i++)
+		dx[i] = dy[i] * erf_slope(x[i]);
+}
+
+size_t HD_CPU(gelu_bwd_work)(int64_t rows, int64_t C)
+{
+	(void)rows;
+	return (size_t)(HD_PIECES * C) * sizeof(float);
+}
+
+hd_status HD_CPU(gelu_bwd)(void *dx, float *db, const void *dy, const void *x, hd_gelu_form form, float beta,
+        void *work, hd_dtype dt, int64_t rows, int64_t C, hd_stream *stream)
 {
 	(void)stream;
-	HD_ONLY_F32(dt);
+	HD_IN_FLOATS(dt, HD_CPU(gelu_bwd)(dx, db, dy, x, form, beta, work, HD_F32, rows, C, stream),
+	        HD_WRITES(dx, rows * C), HD_READS(dy, rows * C), HD_READS(x, rows * C));
 	const float *in = x, *g = dy;
-	float *out = dx;
-	if (form == HD_GELU_TANH) {
-#pragma omp parallel for simd schedule(static) if (parallel : n > HD_PARALLEL_MIN)
-		for (int64_t i = 0; i < n; i++)
-			out[i] = g[i] * tanh_slope(in[i]);
-		return HD_OK;
+	float *out = dx, *part = work;
+#pragma omp parallel for schedule(static) if (rows * C > HD_PARALLEL_MIN)
+	for (int64_t piece = 0; piece < HD_PIECES; piece++) {
+		if (!db) {
+			int64_t from = hd_piece_start(piece, rows * C), to = hd_piece_start(piece + 1, rows * C);
+			backward(out + from, g + from, in + from, form, to - from);
+			continue;
+		}
+		hd_clear_sums(part + piece * C, C);
+		for (int64_t r = hd_piece_start(piece, rows); r < hd_piece_start(piece + 1, rows); r++) {
+			backward(out + r * C, g + r * C, in + r * C, form, C);
+			hd_add_row(part + piece * C, out + r * C, C);
+		}
 	}
-#pragma omp parallel for simd schedule(static) if (parallel : n > HD_PARALLEL_MIN)
-	for (int64_t i = 0; i < n; i++)
-		out[i] = g[i] * erf_slope(in[i]);
+	if (db)
+		hd_combine_pieces(db, part, beta, C);
 	return HD_OK;
 }

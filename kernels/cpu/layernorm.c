@@ -9,7 +9,8 @@ hd_status HD_CPU(layernorm_fwd)(void *y, float *mean, float *rstd, const void *x
         float eps, hd_dtype dt, int64_t rows, int64_t C, hd_stream *stream)
 {
 	(void)stream;
-	HD_ONLY_F32(dt);
+	HD_IN_FLOATS(dt, HD_CPU(layernorm_fwd)(y, mean, rstd, x, gamma, bias, eps, HD_F32, rows, C, stream),
+	        HD_WRITES(y, rows * C), HD_READS(x, rows * C));
 #pragma omp parallel for schedule(static) if (rows * C > HD_PARALLEL_MIN)
 	for (int64_t r = 0; r < rows; r++) {
 		const float *in = (const float *)x + r * C;
@@ -63,7 +64,9 @@ hd_status HD_CPU(layernorm_bwd)(void *dx, float *dgamma, float *dbias, const voi
         hd_stream *stream)
 {
 	(void)stream;
-	HD_ONLY_F32(dt);
+	HD_IN_FLOATS(dt,
+	        HD_CPU(layernorm_bwd)(dx, dgamma, dbias, dy, x, mean, rstd, gamma, beta, work, HD_F32, rows, C, stream),
+	        HD_WRITES(dx, rows * C), HD_READS(dy, rows * C), HD_READS(x, rows * C));
 	float *part = work;
 #pragma omp parallel for schedule(static) if (rows * C > HD_PARALLEL_MIN)
 	for (int64_t piece = 0; piece < HD_PIECES; piece++) {

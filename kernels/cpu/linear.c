@@ -21,11 +21,12 @@ static hd_status product(char ta, char tb, int64_t m, int64_t n, int64_t k, cons
 	return HD_OK;
 }
 
-hd_status HD_CPU(linear_fwd)(void *y, const void *x, const float *w, const float *b, hd_dtype dt, int64_t rows,
-        int64_t C, int64_t K, hd_stream *stream)
+hd_status HD_CPU(linear_fwd)(void *y, const void *x, const void *w, const void *b, hd_dtype dt, int64_t rows, int64_t C,
+        int64_t K, hd_stream *stream)
 {
 	(void)stream;
-	HD_ONLY_F32(dt);
+	HD_IN_FLOATS(dt, HD_CPU(linear_fwd)(y, x, w, b, HD_F32, rows, C, K, stream), HD_WRITES(y, rows * K),
+	        HD_READS(x, rows * C), HD_READS(w, K * C), HD_READS(b, K));
 	float *out = y;
 	if (rows == 0 || K == 0)
 		return HD_OK;
@@ -38,10 +39,11 @@ hd_status HD_CPU(linear_fwd)(void *y, const void *x, const float *w, const float
 }
 
 hd_status HD_CPU(linear_bwd_data)(
-        void *dx, const void *dy, const float *w, hd_dtype dt, int64_t rows, int64_t C, int64_t K, hd_stream *stream)
+        void *dx, const void *dy, const void *w, hd_dtype dt, int64_t rows, int64_t C, int64_t K, hd_stream *stream)
 {
 	(void)stream;
-	HD_ONLY_F32(dt);
+	HD_IN_FLOATS(dt, HD_CPU(linear_bwd_data)(dx, dy, w, HD_F32, rows, C, K, stream), HD_WRITES(dx, rows * C),
+	        HD_READS(dy, rows * K), HD_READS(w, K * C));
 	if (rows == 0 || C == 0)
 		return HD_OK;
 	return product('N', 'N', rows, C, K, dy, K, w, C, 0.0f, dx, C);
@@ -59,13 +61,9 @@ static void bias_gradient(float *db, const float *dy, float beta, float *part, i
 {
 #pragma omp parallel for schedule(static) if (rows * K > HD_PARALLEL_MIN)
 	for (int64_t piece = 0; piece < HD_PIECES; piece++) {
-		float *sum = part + piece * K;
-		memset(sum, 0, (size_t)K * sizeof(float));
-		for (int64_t r = hd_piece_start(piece, rows); r < hd_piece_start(piece + 1, rows); r++) {
-#pragma omp simd
-			for (int64_t k = 0; k < K; k++)
-				sum[k] += dy[r * K + k];
-		}
+		hd_clear_sums(part + piece * K, K);
+		for (int64_t r = hd_piece_start(piece, rows); r < hd_piece_start(piece + 1, rows); r++)
+			hd_add_row(part + piece * K, dy + r * K, K);
 	}
 	hd_combine_pieces(db, part, beta, K);
 }
@@ -74,7 +72,8 @@ hd_status HD_CPU(linear_bwd_weight)(float *dw, float *db, const void *dy, const 
         hd_dtype dt, int64_t rows, int64_t C, int64_t K, hd_stream *stream)
 {
 	(void)stream;
-	HD_ONLY_F32(dt);
+	HD_IN_FLOATS(dt, HD_CPU(linear_bwd_weight)(dw, db, dy, x, beta, work, HD_F32, rows, C, K, stream),
+	        HD_READS(dy, rows * K), HD_READS(x, rows * C));
 	if (db)
 		bias_gradient(db, dy, beta, work, rows, K);
 	if (K == 0 || C == 0)

@@ -9,14 +9,13 @@
 static __global__ void __launch_bounds__(HD_MAP_THREADS)
         add(float *dst, const float *a, const float *b, int64_t n, bool wide)
 {
-	hd_map(dst, a, b, n, wide, [](float x, float y) { return x + y; });
+	hd_map<float>(dst, a, b, n, wide, [](float x, float y) { return x + y; });
 }
 
-extern "C" hd_status hd_cuda_add(void *dst, const void *a, const void *b, hd_dtype dt, int64_t n, hd_stream *stream)
+extern "C" hd_status hd_cuda_add(float *dst, const float *a, const float *b, int64_t n, hd_stream *stream)
 {
-	HD_CUDA_ONLY_F32(add, dt);
+	bool wide = hd_cuda_aligned16(dst) && hd_cuda_aligned16(a) && hd_cuda_aligned16(b);
 	if (n > 0)
-		add<<<hd_cuda_map_grid(n), HD_MAP_THREADS, 0, hd_cuda_stream(stream)>>>((float *)dst, (const float *)a,
-		        (const float *)b, n, hd_cuda_aligned16(dst) && hd_cuda_aligned16(a) && hd_cuda_aligned16(b));
+		add<<<hd_cuda_map_grid(n), HD_MAP_THREADS, 0, hd_cuda_stream(stream)>>>(dst, a, b, n, wide);
 	return HD_CUDA_LAUNCHED(add);
 }

@@ -9,8 +9,8 @@ namespace
 {
 
 constexpr int THREADS = 256;
-constexpr int WORDS = 4;           /* random words of a draw, values of a thread's turn */
-constexpr int TURNS = 2;           /* turns of a thread */
+constexpr int WORDS = 4;           /* random words of a draw, and values that share it */
+constexpr int EACH = 8;            /* values of a thread */
 constexpr int MAX_CHANNELS = 2048; /* their table stays within the shared memory that every launch may have */
 constexpr double VARIANCE_EPS = 1e-8;
 constexpr double TWO_PI = 6.283185307179586;
@@ -102,17 +102,19 @@ __device__ float value_of(const batch &b, const uint16_t *db, const channel *cha
 }
 
 /*
- * out  out (N,M,W,C) float; aligned to WIDE floats in every row
+ * out  out (N,M,W,C) of T; WIDE: 16-byte aligned in every row
  * b    in  the operation's inputs, device memory but for b.augment; see kernels.def
  *
- * Block (x, n) makes the values from x * THREADS*TURNS*WORDS of row n on. It first describes all channels, in shared
+ * Block (x, n) makes the values from x * THREADS*EACH of row n on. It first describes all channels, in shared
  * memory: their draws and, where the row is normalised by its own statistics, those, one warp per channel, in double
- * and in a fixed order. Then each thread takes WORDS neighbouring values at a time, which share a draw. The bits depend
- * on neither grid nor block. Without random changes 2 FLOP per value, with them about 150 integer operations per WORDS
- * values and two transcendentals per value; 2 + 4 bytes per value, 2 more from the L2 cache per block for the
- * statistics. Dynamic shared memory: 20 C bytes. Limits: C <= MAX_CHANNELS, M*W*C < 2^31. Goal: 60 % of the copy rate.
+ * and in a fixed order. Then each thread takes 16 bytes of neighbouring values at a time, WORDS of which share a draw.
+ * The bits depend on neither grid nor block, and but for the last rounding not on T. Without random changes 2 FLOP per
+ * value, with them about 150 integer operations per WORDS values and two transcendentals per value; 2 + sizeof(T) bytes
+ * per value, 2 more from the L2 cache per block for the statistics. Dynamic shared memory: 20 C bytes. Limits: C <=
+ * MAX_CHANNELS, M*W*C < 2^31. Goal: 60 % of the copy rate.
  */
-template <int WIDE> __global__ void __launch_bounds__(THREADS) assemble_kernel(float *__restrict__ out, batch b)
+template <typename T, bool WIDE>
+__global__ void __launch_bounds__(THREADS) assemble_kernel(T *__restrict__ out, batch b)
 {
 	extern __shared__ channel channels[];
 	int n = (int)blockIdx.y, lane = (int)threadIdx.x % HD_WARP, warp = (int)threadIdx.x / HD_WARP;
@@ -140,26 +142,39 @@ template <int WIDE> __global__ void __launch_bounds__(THREADS) assemble_kernel(f
 	}
 	__syncthreads();
 	uint64_t dropped = b.key ? threshold(b.augment.dropout) : 0;
-	float *row = out + (size_t)n * values;
+	T *row = out + (size_t)n * values;
+	constexpr int VALUES = hd_width<T>::value, TURNS = EACH / VALUES;
 	for (int turn = 0; turn < TURNS; turn++) {
-		unsigned e = ((blockIdx.x * TURNS + (unsigned)turn) * THREADS + threadIdx.x) * WORDS;
-		uint32_t words[WORDS] = {0};
-		float v[WORDS];
+		unsigned e = ((blockIdx.x * TURNS + (unsigned)turn) * THREADS + threadIdx.x) * VALUES;
+		uint32_t words[VALUES] = {0};
+		hd_pack<VALUES> v;
 		if (e >= values)
 			break;
-		if (dropped > 0 && !empty)
-			draw(words, b, e / WORDS, sample, HD_AUGMENT_VALUE);
+		if (dropped > 0 && !empty) {
 #pragma unroll
-		for (unsigned i = 0; i < WORDS; i++)
-			v[i] = empty || words[i] < dropped || e + i >= values
-			               ? 0.0f
-			               : value_of(b, db, channels, e + i, factor);
-		if (WIDE == WORDS)
-			reinterpret_cast<float4 *>(row)[e / WORDS] = make_float4(v[0], v[1], v[2], v[3]);
+			for (unsigned i = 0; i < VALUES; i += WORDS)
+				draw(words + i, b, (e + i) / WORDS, sample, HD_AUGMENT_VALUE);
+		}
+#pragma unroll
+		for (unsigned i = 0; i < VALUES; i++)
+			v.v[i] = empty || words[i] < dropped || e + i >= values
+			                 ? 0.0f
+			                 : value_of(b, db, channels, e + i, factor);
+		if (WIDE)
+			hd_store<VALUES>(row, e / VALUES, v);
 		else
-			for (unsigned i = 0; i < WORDS && e + i < values; i++)
-				row[e + i] = v[i];
+			for (unsigned i = 0; i < VALUES && e + i < values; i++)
+				row[e + i] = hd_narrow<T>(v.v[i]);
 	}
+}
+
+template <typename T> void launch(T *out, const batch &b, dim3 grid, size_t shared, cudaStream_t stream)
+{
+	bool wide = b.M * b.W * b.C % hd_width<T>::value == 0 && hd_cuda_aligned16(out);
+	if (wide)
+		assemble_kernel<T, true><<<grid, THREADS, shared, stream>>>(out, b);
+	else
+		assemble_kernel<T, false><<<grid, THREADS, shared, stream>>>(out, b);
 }
 
 } /* namespace */
@@ -169,9 +184,8 @@ hd_status hd_cuda_assemble_batch(void *out, const uint16_t *db, const int32_t *i
         const hd_rng_key *key, const int32_t *sample, hd_dtype dt, int64_t N, int64_t C, int64_t M, int64_t T,
         int64_t W, hd_stream *stream)
 {
-	HD_CUDA_ONLY_F32(assemble_batch, dt);
 	cudaStream_t on = hd_cuda_stream(stream);
-	int64_t values = M * W * C, each = THREADS * TURNS * WORDS;
+	int64_t values = M * W * C, each = THREADS * EACH;
 	if (N * values == 0)
 		return HD_OK;
 	if (C > MAX_CHANNELS || values > INT32_MAX || N > UINT16_MAX)
@@ -182,10 +196,6 @@ hd_status hd_cuda_assemble_batch(void *out, const uint16_t *db, const int32_t *i
 	        augment ? *augment : hd_augment{}, (int)C, (int)M, (int)T, (int)W};
 	dim3 grid((unsigned)hd_divide_up(values, each), (unsigned)N);
 	size_t shared = (size_t)C * sizeof(channel);
-	float *to = static_cast<float *>(out);
-	if (values % WORDS == 0 && hd_cuda_aligned16(out))
-		assemble_kernel<WORDS><<<grid, THREADS, shared, on>>>(to, b);
-	else
-		assemble_kernel<1><<<grid, THREADS, shared, on>>>(to, b);
+	HD_BY_DTYPE(assemble_batch, dt, launch<T>(static_cast<T *>(out), b, grid, shared, on));
 	return HD_CUDA_LAUNCHED(assemble_batch);
 }

@@ -8,6 +8,8 @@
 
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/cudnn.h"
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/graph.h"
 #include "kernels/cuda/nccl.h"
 #include "kernels/cuda/plugin.h"
 #include "kernels/cuda/tune.h"
@@ -17,8 +19,12 @@
 #define HD_CUDA_ARCHS "unknown"
 #endif
 
-#define WORKSPACE_BYTES                                                                                                \
-	((size_t)32 << 20) /* of vendor libraries: what NVIDIA recommends for cuBLASLt on Hopper and later */
+/*
+ * Of every stream, for vendors' libraries: what NVIDIA recommends for cuBLASLt on Hopper and later. All have the same,
+ * as the choice of an algorithm, and with it the bits, hangs on the size; and from the start, as nothing can be
+ * allocated while a graph is recorded.
+ */
+#define WORKSPACE_BYTES ((size_t)32 << 20)
 /*
  * An upload goes through the next slots of a ring of pinned memory, so that the host does not wait for the stream: as
  * many slots as the small uploads of several steps.
@@ -72,6 +78,11 @@ hd_status hd_cuda_check(cudaError_t error, const char *what)
 {
 	if (error == cudaSuccess)
 		return HD_OK;
+	if (error == cudaErrorDevicesUnavailable)
+		return hd_cuda_fail(HD_E_UNSUPPORTED,
+		        "%s: CUDA error %d, %s: another process has the device to itself, or it is not for computing "
+		        "(nvidia-smi -q -d COMPUTE)",
+		        what, (int)error, cudaGetErrorName(error));
 	if (lacks_code(error))
 		return hd_cuda_fail(HD_E_UNSUPPORTED,
 		        "%s: CUDA error %d, %s: no code for %s, compute capability %d.%d; this library was built for "
@@ -109,10 +120,14 @@ static hd_status allocate(void **out, size_t bytes)
 	        bytes, available, total, hd_cuda_device.name);
 }
 
+/* A stream that no other than the recording thread uses. */
+#define NO_STREAM (&(hd_stream){0})
+
 static hd_status cuda_alloc(hd_backend *self, void **out, size_t bytes)
 {
 	hd_status st = HD_OK;
 	*out = NULL;
+	HD_TRY(hd_cuda_not_recorded("alloc", NO_STREAM));
 	HD_TRY(use_device(self));
 	HD_TRY(allocate(out, bytes));
 done:
@@ -121,7 +136,10 @@ done:
 
 static void cuda_free(hd_backend *self, void *p)
 {
-	if (p && cudaSetDevice(((cuda_backend *)self)->device) == cudaSuccess)
+	if (!p)
+		return;
+	hd_cuda_end_recording("free");
+	if (cudaSetDevice(((cuda_backend *)self)->device) == cudaSuccess)
 		cudaFree(p);
 }
 
@@ -143,7 +161,9 @@ done:
 static hd_status cuda_upload(hd_backend *self, void *dst, const void *src, size_t bytes, hd_stream *stream)
 {
 	cuda_backend *b = (cuda_backend *)self;
-	hd_status st = HD_OK;
+	hd_status st = hd_cuda_not_recorded("upload", stream);
+	if (st != HD_OK)
+		return st;
 	pthread_mutex_lock(&b->lock);
 	HD_TRY(use_device(self));
 	for (size_t at = 0; at < bytes; at += SLOT_BYTES) {
@@ -162,6 +182,7 @@ static hd_status cuda_download(hd_backend *self, void *dst, const void *src, siz
 	cudaStream_t cuda = hd_cuda_stream(stream);
 	if (!bytes)
 		return HD_OK;
+	HD_TRY(hd_cuda_not_recorded("download", stream));
 	HD_TRY(use_device(self));
 	HD_TRY(hd_cuda_check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, cuda), "download"));
 	HD_TRY(hd_cuda_check(cudaStreamSynchronize(cuda), "download"));
@@ -195,6 +216,7 @@ done:
 static hd_status cuda_sync(hd_backend *self, hd_stream *stream)
 {
 	hd_status st = HD_OK;
+	HD_TRY(hd_cuda_not_recorded("sync", stream));
 	HD_TRY(use_device(self));
 	HD_TRY(hd_cuda_check(cudaStreamSynchronize(hd_cuda_stream(stream)), "sync"));
 done:
@@ -214,6 +236,7 @@ static hd_status cuda_alloc_host(hd_backend *self, void **out, size_t bytes)
 {
 	hd_status st = HD_OK;
 	*out = NULL;
+	HD_TRY(hd_cuda_not_recorded("alloc_host", NO_STREAM));
 	HD_TRY(use_device(self));
 	cudaError_t error = cudaMallocHost(out, bytes ? bytes : 1);
 	if (error == cudaErrorMemoryAllocation) {
@@ -228,8 +251,32 @@ done:
 
 static void cuda_free_host(hd_backend *self, void *p)
 {
-	if (p && cudaSetDevice(((cuda_backend *)self)->device) == cudaSuccess)
+	if (!p)
+		return;
+	hd_cuda_end_recording("free_host");
+	if (cudaSetDevice(((cuda_backend *)self)->device) == cudaSuccess)
 		cudaFreeHost(p);
+}
+
+static void close_stream(hd_stream *stream)
+{
+	if (stream->cuda) {
+		cudaStreamSynchronize(stream->cuda);
+		cudaStreamDestroy(stream->cuda);
+	}
+	if (stream->workspace)
+		cudaFree(stream->workspace);
+	*stream = (hd_stream){0};
+}
+
+static hd_status make_stream(hd_stream *out)
+{
+	hd_status st;
+	HD_TRY(hd_cuda_check(cudaStreamCreateWithFlags(&out->cuda, cudaStreamNonBlocking), "cudaStreamCreate"));
+	HD_TRY(allocate(&out->workspace, WORKSPACE_BYTES));
+	out->workspace_bytes = WORKSPACE_BYTES;
+done:
+	return st;
 }
 
 static hd_status cuda_open_stream(hd_backend *self, hd_stream **out)
@@ -237,16 +284,19 @@ static hd_status cuda_open_stream(hd_backend *self, hd_stream **out)
 	hd_status st = HD_OK;
 	hd_stream *stream = NULL;
 	*out = NULL;
+	HD_TRY(hd_cuda_not_recorded("open_stream", NO_STREAM));
 	HD_TRY(use_device(self));
 	stream = calloc(1, sizeof *stream);
 	if (!stream) {
 		st = hd_cuda_fail(HD_E_MEMORY, "out of memory for a stream");
 		goto done;
 	}
-	HD_TRY(hd_cuda_check(cudaStreamCreateWithFlags(&stream->cuda, cudaStreamNonBlocking), "cudaStreamCreate"));
+	HD_TRY(make_stream(stream));
 	*out = stream;
 	stream = NULL;
 done:
+	if (stream)
+		close_stream(stream);
 	free(stream);
 	return st;
 }
@@ -255,10 +305,9 @@ static void cuda_close_stream(hd_backend *self, hd_stream *stream)
 {
 	if (!stream)
 		return;
-	if (cudaSetDevice(((cuda_backend *)self)->device) == cudaSuccess) {
-		cudaStreamSynchronize(stream->cuda);
-		cudaStreamDestroy(stream->cuda);
-	}
+	hd_cuda_end_recording("close_stream");
+	if (cudaSetDevice(((cuda_backend *)self)->device) == cudaSuccess)
+		close_stream(stream);
 	free(stream);
 }
 
@@ -295,7 +344,7 @@ static hd_status cuda_await(hd_backend *self, hd_stream *stream, hd_event *event
 {
 	hd_status st = HD_OK;
 	HD_TRY(use_device(self));
-	HD_TRY(hd_cuda_check(cudaStreamWaitEvent(hd_cuda_stream(stream), (cudaEvent_t)event, 0), "await"));
+	HD_TRY(hd_cuda_check_await(cudaStreamWaitEvent(hd_cuda_stream(stream), (cudaEvent_t)event, 0)));
 done:
 	return st;
 }
@@ -303,6 +352,7 @@ done:
 static hd_status cuda_wait(hd_backend *self, hd_event *event)
 {
 	hd_status st = HD_OK;
+	HD_TRY(hd_cuda_not_recorded("wait", NO_STREAM));
 	HD_TRY(use_device(self));
 	HD_TRY(hd_cuda_check(cudaEventSynchronize((cudaEvent_t)event), "wait"));
 done:
@@ -316,10 +366,23 @@ static size_t cuda_notes(hd_backend *self, char *out, size_t bytes)
 	return length + hd_cuda_nccl_notes(out + length, bytes - length);
 }
 
+static void cuda_allow_tf32(hd_backend *self, bool allow)
+{
+	(void)self;
+	hd_cuda_linear_allow_tf32(allow);
+}
+
+static void cuda_choose_conv(hd_backend *self, hd_conv wanted)
+{
+	(void)self;
+	hd_cuda_tune_conv(wanted);
+}
+
 static void cuda_close(hd_backend *self)
 {
 	cuda_backend *b = (cuda_backend *)self;
 	cudaSetDevice(b->device);
+	hd_cuda_graph_close();
 	if (hd_cuda_main_stream.cuda)
 		cudaStreamSynchronize(hd_cuda_main_stream.cuda);
 	hd_cuda_tune_close();
@@ -331,11 +394,7 @@ static void cuda_close(hd_backend *self)
 			cudaEventDestroy(b->taken[i]);
 	if (b->staging)
 		cudaFreeHost(b->staging);
-	if (hd_cuda_main_stream.workspace)
-		cudaFree(hd_cuda_main_stream.workspace);
-	if (hd_cuda_main_stream.cuda)
-		cudaStreamDestroy(hd_cuda_main_stream.cuda);
-	hd_cuda_main_stream = (hd_stream){0};
+	close_stream(&hd_cuda_main_stream);
 	pthread_mutex_destroy(&b->lock);
 	free(b);
 	opened = false;
@@ -348,7 +407,7 @@ static hd_status try_kernel(hd_backend *b)
 	float in[2] = {1, 2}, out[2] = {0, 0};
 	float *device = (float *)hd_cuda_main_stream.workspace;
 	HD_TRY(b->upload(b, device, in, sizeof in, NULL));
-	HD_TRY(b->ops.add(device, device, device, HD_F32, 2, NULL));
+	HD_TRY(b->ops.add(device, device, device, 2, NULL));
 	HD_TRY(b->download(b, out, device, sizeof out, NULL));
 	if (out[0] != 2 || out[1] != 4)
 		st = hd_cuda_fail(HD_E_FAILED, "%s: 1+1 and 2+2 gave %g and %g", hd_cuda_device.name, (double)out[0],
@@ -359,14 +418,17 @@ done:
 
 static hd_status start(cuda_backend *b)
 {
-	hd_status st = HD_OK;
-	hd_stream *stream = &hd_cuda_main_stream;
+	hd_status st;
 	HD_TRY(hd_cuda_check(cudaSetDevice(b->device), "cudaSetDevice"));
 	HD_TRY(hd_cuda_check(cudaGetDeviceProperties(&hd_cuda_device, b->device), "cudaGetDeviceProperties"));
 	snprintf(b->tier, sizeof b->tier, "%s", hd_cuda_device.name);
-	HD_TRY(hd_cuda_check(cudaStreamCreateWithFlags(&stream->cuda, cudaStreamNonBlocking), "cudaStreamCreate"));
-	HD_TRY(allocate(&stream->workspace, WORKSPACE_BYTES));
-	stream->workspace_bytes = WORKSPACE_BYTES;
+	/* tensor cores take both from compute capability 8.0 on */
+	if (hd_cuda_device.major >= 8) {
+		b->base.bf16 = true;
+		b->base.allow_tf32 = cuda_allow_tf32;
+		cuda_allow_tf32(&b->base, false);
+	}
+	HD_TRY(make_stream(&hd_cuda_main_stream));
 	HD_TRY(hd_cuda_check(cudaMallocHost(&b->staging, SLOTS * SLOT_BYTES), "cudaMallocHost"));
 	for (int i = 0; i < SLOTS; i++)
 		HD_TRY(hd_cuda_check(
@@ -411,43 +473,30 @@ static hd_status open_device(hd_backend **out, int device, hd_cuda_fail_function
 	        .record = cuda_record,
 	        .await = cuda_await,
 	        .wait = cuda_wait,
+	        .choose_conv = cuda_choose_conv,
 	        .notes = cuda_notes,
+	        .begin_capture = hd_cuda_begin_capture,
+	        .end_capture = hd_cuda_end_capture,
+	        .run_graph = hd_cuda_run_graph,
+	        .close_graph = hd_cuda_close_graph,
 	        .collective = &hd_cuda_collective,
 	        .close = cuda_close,
 	};
 	hd_status st = start(b);
-	if (st == HD_OK)
+	if (st == HD_OK) {
 		*out = &b->base;
-	else
+	} else {
 		cuda_close(&b->base);
+		cudaGetLastError(); /* or the first launch on another device finds this error */
+	}
 	return st;
-}
-
-static int device_count(char *why, size_t bytes)
-{
-	int count = 0, driver = 0, runtime = 0;
-	cudaError_t error = cudaGetDeviceCount(&count);
-	if (error == cudaSuccess && count > 0)
-		return count;
-	cudaGetLastError(); /* is reported here, not by what comes next */
-	if (cudaDriverGetVersion(&driver) != cudaSuccess)
-		driver = 0;
-	cudaRuntimeGetVersion(&runtime);
-	char text[64];
-	if (driver > 0)
-		snprintf(text, sizeof text, "driver for CUDA %d.%d", driver / 1000, driver % 1000 / 10);
-	else
-		snprintf(text, sizeof text, "no NVIDIA driver is loaded");
-	snprintf(why, bytes, "cudaGetDeviceCount: %d %s; %s, library built with CUDA %d.%d", (int)error,
-	        error == cudaSuccess ? "no device" : cudaGetErrorString(error), text, runtime / 1000,
-	        runtime % 1000 / 10);
-	return 0;
 }
 
 static const hd_cuda_plugin plugin = {
         .abi = HD_CUDA_PLUGIN_ABI,
         .backend_bytes = sizeof(hd_backend),
-        .device_count = device_count,
+        .device_count = hd_cuda_device_count,
+        .describe = hd_cuda_device_describe,
         .open = open_device,
 };
 

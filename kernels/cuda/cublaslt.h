@@ -26,6 +26,8 @@ extern "C" {
 	X(MatmulPreferenceDestroy)                                                                                     \
 	X(MatmulPreferenceSetAttribute)                                                                                \
 	X(MatmulAlgoGetHeuristic)                                                                                      \
+	X(MatmulAlgoCheck)                                                                                             \
+	X(MatmulAlgoConfigGetAttribute)                                                                                \
 	X(Matmul)
 
 typedef struct hd_cublaslt {

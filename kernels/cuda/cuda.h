@@ -24,7 +24,7 @@ extern "C" {
 /* Of a launcher that has `stream`: what a stream of the back end is made of. */
 struct hd_stream {
 	cudaStream_t cuda;
-	void *workspace; /* device memory for cuBLASLt and cuDNN, one per stream */
+	void *workspace; /* device memory for cuBLASLt and cuDNN, one per stream, of one size */
 	size_t workspace_bytes;
 };
 
@@ -34,6 +34,11 @@ extern hd_stream hd_cuda_main_stream;
 static inline cudaStream_t hd_cuda_stream(hd_stream *stream)
 {
 	return stream ? stream->cuda : hd_cuda_main_stream.cuda;
+}
+
+static inline bool hd_cuda_is_main(const hd_stream *stream)
+{
+	return !stream || stream == &hd_cuda_main_stream;
 }
 
 /* Device of the back end. */
@@ -58,11 +63,8 @@ hd_status hd_cuda_check(cudaError_t error, const char *what);
 void hd_cuda_stft_close(void);
 void hd_cuda_linear_close(void);
 
-#define HD_CUDA_ONLY_F32(op, dt)                                                                                       \
-	do {                                                                                                           \
-		if ((dt) != HD_F32)                                                                                    \
-			return hd_cuda_fail(HD_E_UNSUPPORTED, "%s: the CUDA back end computes in float32 only", #op);  \
-	} while (0)
+/* Whether products of float32 may take TF32 from here on. */
+void hd_cuda_linear_allow_tf32(bool allow);
 
 #define HD_OP(name, kind, params) hd_status hd_cuda_##name params;
 #define HD_WORK(name, params) size_t hd_cuda_##name##_work params;

@@ -4,285 +4,273 @@
  * access is coalesced; a thread keeps its piece of the map in registers, and the rows that neighbours share come from
  * the L1 cache, whose blocks hold all rows of a strip of channels. For maps of 8, 4, 2 or 1 columns the columns outside
  * are left out when the kernel is compiled, others go by tiles of 8 with checked columns.
+ *
+ * Activations are of type T: a thread has one channel of float, two of 16 bits where the number of channels is even and
+ * the maps are aligned to 16 bytes, else one. Taps, bias, sums and gradients of parameters are float.
  */
 #include "kernels/cuda/dwconv7.h"
+
+#include "kernels/cuda/dwconv7.cuh"
 
 namespace
 {
 
-constexpr int TAPS = 7;
-constexpr int REACH = 3;
+typedef hd_dwconv7_map map;
+
+constexpr int TAPS = HD_DWCONV7_TAPS;
+constexpr int REACH = HD_DWCONV7_REACH;
+constexpr int WIDEST = HD_DWCONV7_WIDEST;
 constexpr int ALL = TAPS * TAPS;
 constexpr int SUMS = ALL + 1; /* partial sums of a channel: the taps and the bias */
 constexpr int THREADS = 256;
-constexpr int STRIP = 48;      /* channels of a block, at most */
-constexpr int HEIGHT = 2;      /* output rows of a thread */
-constexpr int WIDEST = 8;      /* columns of a thread, at most */
-constexpr int PIECES = 64;     /* pieces that the weight gradient is cut into, at most */
-constexpr int PIECE_ROWS = 16; /* map rows of a piece, at least */
+constexpr int STRIP = 48;         /* packs of channels of a block, at most */
+constexpr int HEIGHT = 2;         /* output rows of a thread */
+constexpr int PIECES = 128;       /* pieces that the weight gradient is cut into, at most */
+constexpr int PIECE_ROWS = 16;    /* map rows of a piece, at least */
+constexpr int PIECE_BLOCKS = 512; /* blocks of 2 * STRIP channels that the pieces are cut for */
 
-struct map {
-	int N, H, W, C;
-	int tiles_h, tiles_w; /* of a thread's output */
-};
-
-/* Channels of a block: strips of about the same width, whole 32-byte sectors. */
-int strip_of(int C)
+/* Packs of channels of a block: strips of about the same width, whole 32-byte sectors of floats. */
+int strip_of(int packs)
 {
-	int strips = (C + STRIP - 1) / STRIP, even = (C + strips - 1) / strips;
+	int strips = (packs + STRIP - 1) / STRIP, even = (packs + strips - 1) / strips;
 	return (even + 7) / 8 * 8;
 }
 
 /*
- * Columns w0-3 .. w0+WIDTH+2 of a map row (W,C) at channel c; WHOLE: the map is WIDTH wide, so those inside are known.
- * Columns outside are 0 and, where WHOLE, not touched by any tap.
- */
-template <int WIDTH, bool WHOLE>
-__device__ __forceinline__ void load_row(float (&row)[WIDTH + 2 * REACH], const float *at, int w0, int W, int C)
-{
-#pragma unroll
-	for (int j = 0; j < WIDTH + 2 * REACH; j++) {
-		int w = w0 + j - REACH;
-		if (WHOLE)
-			row[j] = j >= REACH && j < WIDTH + REACH ? at[(size_t)(j - REACH) * C] : 0.0f;
-		else
-			row[j] = w >= 0 && w < W ? at[(size_t)w * C] : 0.0f;
-	}
-}
-
-/* Whether tap j of output column w lies inside, as far as is known at compile time. */
-template <int WIDTH, bool WHOLE> __device__ constexpr bool inside(int w, int j)
-{
-	return !WHOLE || (w + j >= REACH && w + j < WIDTH + REACH);
-}
-
-/* Whether tap j lies inside for any column. */
-template <int WIDTH, bool WHOLE> __device__ constexpr bool meets(int j)
-{
-	return !WHOLE || (j > REACH - WIDTH && j < REACH + WIDTH);
-}
-
-/*
- * y     out (N,H,W,C) float
- * x     in  (N,H,W,C) float
- * k     in  (7,7,C) float
- * start in  (C), or (N,H,W,C) with FLIP: what the sums begin with; NULL with FLIP: 0
+ * y        out (N,H,W,C) of T
+ * x        in  (N,H,W,C) of T
+ * k        in  (7,7,C) float
+ * bias     in  (C) float, what the sums begin with; not read with FLIP
+ * residual in  (N,H,W,C) of T, what the sums begin with where FLIP; NULL: 0
  *
  * y = start + sum of taps; FLIP takes the taps from the far end, which is the transposed convolution. Sums in float in
- * the order of the taps' rows and columns, whatever the grid. 2 FLOP per tap inside the map; 8 bytes per element and
- * 200 per channel. A thread has WIDTH columns by HEIGHT rows of one channel: a row of x serves HEIGHT rows of y, and
- * the taps of the last HEIGHT rows stay in registers. Block (strip of channels, positions), no shared memory. Goal: 70
- * % of the copy rate.
+ * the order of the taps' rows and columns, whatever the grid, rounded once. 2 FLOP per tap inside the map; 2 sizeof(T)
+ * bytes per element and 200 per channel. A thread has WIDTH columns by HEIGHT rows of V channels (hd_dwconv7_tile).
+ * Block (strip of channels, positions), no shared memory. Goal: 70 % of the copy rate.
  */
-template <int WIDTH, bool WHOLE, bool FLIP>
-__global__ void __launch_bounds__(THREADS) convolve_kernel(float *__restrict__ y, const float *__restrict__ x,
-        const float *__restrict__ k, const float *__restrict__ start, map m)
+template <typename T, int V, int WIDTH, bool WHOLE, bool FLIP>
+__global__ void __launch_bounds__(THREADS) convolve_kernel(T *__restrict__ y, const T *__restrict__ x,
+        const float *__restrict__ k, const float *__restrict__ bias, const T *__restrict__ residual, map m)
 {
-	int c = (int)(blockIdx.y * blockDim.x + threadIdx.x);
+	int c = V * (int)(blockIdx.y * blockDim.x + threadIdx.x);
 	int tile = (int)(blockIdx.x * blockDim.y + threadIdx.y);
 	if (c >= m.C || tile >= m.N * m.tiles_h * m.tiles_w)
 		return;
 	int h0 = tile % m.tiles_h * HEIGHT, w0 = tile / m.tiles_h % m.tiles_w * WIDTH, n = tile / m.tiles_h / m.tiles_w;
 	size_t image = (size_t)n * m.H * m.W * m.C + c;
-	float sum[HEIGHT][WIDTH], taps[HEIGHT][TAPS];
+	hd_pack<V> sum[HEIGHT][WIDTH];
 #pragma unroll
 	for (int r = 0; r < HEIGHT; r++) {
 #pragma unroll
 		for (int w = 0; w < WIDTH; w++) {
 			size_t at = image + ((size_t)(h0 + r) * m.W + w0 + w) * m.C;
 			bool real = h0 + r < m.H && (WHOLE || w0 + w < m.W);
-			sum[r][w] = !FLIP ? start[c] : start && real ? start[at] : 0.0f;
-		}
-#pragma unroll
-		for (int j = 0; j < TAPS; j++)
-			taps[r][j] = 0;
-	}
-	/* row i of the taps, counted from the first row of the output; taps[r] meets row h0 + r */
-	for (int i = 0; i < TAPS + HEIGHT - 1; i++) {
-		int h = h0 + i - REACH;
-#pragma unroll
-		for (int r = HEIGHT - 1; r > 0; r--) {
-#pragma unroll
-			for (int j = 0; j < TAPS; j++)
-				taps[r][j] = taps[r - 1][j];
-		}
-#pragma unroll
-		for (int j = 0; j < TAPS; j++)
-			if (meets<WIDTH, WHOLE>(j))
-				taps[0][j] =
-				        i < TAPS ? k[(size_t)(FLIP ? ALL - 1 - i * TAPS - j : i * TAPS + j) * m.C + c]
-				                 : 0.0f;
-		if (h < 0 || h >= m.H)
-			continue;
-		float row[WIDTH + 2 * REACH];
-		load_row<WIDTH, WHOLE>(row, x + image + (size_t)h * m.W * m.C, w0, m.W, m.C);
-#pragma unroll
-		for (int r = 0; r < HEIGHT; r++) {
-			if (i < r || i - r >= TAPS)
-				continue;
-#pragma unroll
-			for (int w = 0; w < WIDTH; w++) {
-#pragma unroll
-				for (int j = 0; j < TAPS; j++)
-					if (inside<WIDTH, WHOLE>(w, j))
-						sum[r][w] += taps[r][j] * row[w + j];
-			}
+			sum[r][w] = !FLIP              ? hd_load<V>(bias + c, 0)
+			            : residual && real ? hd_load<V>(residual + at, 0)
+			                               : hd_dwconv7_zero<V>();
 		}
 	}
+	hd_dwconv7_tile<T, V, WIDTH, HEIGHT, WHOLE, FLIP>(sum, x + image, k + c, m, h0, w0);
 #pragma unroll
 	for (int r = 0; r < HEIGHT; r++) {
 #pragma unroll
 		for (int w = 0; w < WIDTH; w++)
 			if (h0 + r < m.H && (WHOLE || w0 + w < m.W))
-				y[image + ((size_t)(h0 + r) * m.W + w0 + w) * m.C] = sum[r][w];
+				hd_store<V>(y + image + ((size_t)(h0 + r) * m.W + w0 + w) * m.C, 0, sum[r][w]);
 	}
 }
 
 /*
- * part  out (pieces, 50, C) float: sums over the piece's map rows of each tap and of dy
- * dy    in  (N,H,W,C) float, x in (N,H,W,C) float
+ * part  out (pieces, 50, C) float: sums over the piece's map rows of each tap and of dy; taps of columns that never
+ *       lie inside of the map are left as they are
+ * dy    in  (N,H,W,C) of T, x in (N,H,W,C) of T
  *
- * Piece b takes map rows b*N*H/pieces .. of all N*H. A thread has one channel and one row i of taps, and runs over the
+ * Piece b takes map rows b*N*H/pieces .. of all N*H. A thread has V channels and one row i of taps, and runs over the
  * piece's rows in order: no atomics, and the bits depend on the shape alone. 2 FLOP per tap inside the map; both inputs
- * come 7 times from the L1 cache, once from memory; partial sums 200 bytes per channel and piece.
+ * come 7 times from the L1 cache, once from memory; partial sums 4 bytes per tap inside, channel and piece.
  * Block (strip of channels, 7), grid (pieces, strips), no shared memory. Goal: 60 % of the copy rate.
  */
-template <int WIDTH, bool WHOLE>
+template <typename T, int V, int WIDTH, bool WHOLE>
 __global__ void __launch_bounds__(STRIP *TAPS)
-        correlate_kernel(float *__restrict__ part, const float *__restrict__ dy, const float *__restrict__ x, map m)
+        correlate_kernel(float *__restrict__ part, const T *__restrict__ dy, const T *__restrict__ x, map m)
 {
-	int c = (int)(blockIdx.y * blockDim.x + threadIdx.x), i = (int)threadIdx.y;
+	int c = V * (int)(blockIdx.y * blockDim.x + threadIdx.x), i = (int)threadIdx.y;
 	if (c >= m.C)
 		return;
 	int64_t rows = (int64_t)m.N * m.H;
 	int from = (int)(blockIdx.x * rows / gridDim.x), to = (int)((blockIdx.x + 1) * rows / gridDim.x);
-	float sum[TAPS], bias = 0;
+	hd_pack<V> sum[TAPS], bias = hd_dwconv7_zero<V>(), one;
+#pragma unroll
+	for (int v = 0; v < V; v++)
+		one.v[v] = 1;
 #pragma unroll
 	for (int j = 0; j < TAPS; j++)
-		sum[j] = 0;
+		sum[j] = hd_dwconv7_zero<V>();
 	for (int at = from; at < to; at++) {
 		int h = at % m.H + i - REACH;
 		if (h < 0 || h >= m.H)
 			continue;
-		const float *g = dy + (size_t)at * m.W * m.C + c;
-		const float *v = x + (size_t)(at + i - REACH) * m.W * m.C + c;
+		const T *g = dy + (size_t)at * m.W * m.C + c;
+		const T *v = x + (size_t)(at + i - REACH) * m.W * m.C + c;
 		for (int w0 = 0; w0 < (WHOLE ? 1 : m.W); w0 += WIDTH) {
-			float row[WIDTH + 2 * REACH];
-			load_row<WIDTH, WHOLE>(row, v, w0, m.W, m.C);
+			hd_pack<V> row[WIDTH + 2 * REACH];
+			hd_dwconv7_row<T, V, WIDTH, WHOLE>(row, v, w0, m.W, m.C);
 #pragma unroll
 			for (int w = 0; w < WIDTH; w++) {
-				float d = WHOLE || w0 + w < m.W ? g[(size_t)(w0 + w) * m.C] : 0.0f;
-				bias += d;
+				bool real = WHOLE || w0 + w < m.W;
+				hd_pack<V> d = real ? hd_load<V>(g + (size_t)(w0 + w) * m.C, 0) : hd_dwconv7_zero<V>();
+				hd_dwconv7_add<V>(bias, d, one);
 #pragma unroll
 				for (int j = 0; j < TAPS; j++)
-					if (inside<WIDTH, WHOLE>(w, j))
-						sum[j] += d * row[w + j];
+					if (hd_dwconv7_inside<WIDTH, WHOLE>(w, j))
+						hd_dwconv7_add<V>(sum[j], d, row[w + j]);
 			}
 		}
 	}
 	float *out = part + (size_t)blockIdx.x * SUMS * m.C + c;
 #pragma unroll
 	for (int j = 0; j < TAPS; j++)
-		out[(size_t)(i * TAPS + j) * m.C] = sum[j];
+		if (hd_dwconv7_meets<WIDTH, WHOLE>(j))
+			hd_store<V>(out + (size_t)(i * TAPS + j) * m.C, 0, sum[j]);
 	/* the middle row of taps meets every row of the map */
 	if (i == REACH)
-		out[(size_t)ALL * m.C] = bias;
+		hd_store<V>(out + (size_t)ALL * m.C, 0, bias);
 }
 
 /*
  * dk    out (49*C) float, db out (C) float; read too where beta is not 0
  * part  in  (pieces, 50*C) float
+ * reach in  taps of columns further from the middle than this are sums of nothing
  *
- * out = beta * out + the pieces' sums in order. 200 (pieces + 2) bytes per channel. One thread per sum, no shared
+ * out = beta * out + the pieces' sums in order. 4 (pieces + 2) bytes per tap and channel. One thread per sum, no shared
  * memory. Goal: 80 % of the copy rate, mostly from the L2 cache.
  */
-__global__ void __launch_bounds__(THREADS) combine_kernel(
-        float *__restrict__ dk, float *__restrict__ db, const float *__restrict__ part, float beta, int pieces, int C)
+__global__ void __launch_bounds__(THREADS) combine_kernel(float *__restrict__ dk, float *__restrict__ db,
+        const float *__restrict__ part, float beta, int pieces, int reach, int C)
 {
 	int at = (int)(blockIdx.x * THREADS + threadIdx.x);
 	if (at >= SUMS * C)
 		return;
 	float *out = at < ALL * C ? dk + at : db + at - ALL * C;
+	int column = at / C % TAPS - REACH, summed = at < ALL * C && abs(column) > reach ? 0 : pieces;
 	float sum = 0;
-	for (int piece = 0; piece < pieces; piece++)
+	for (int piece = 0; piece < summed; piece++)
 		sum += part[(size_t)piece * SUMS * C + at];
 	*out = (beta == 0 ? 0 : beta * *out) + sum;
 }
 
-int pieces_of(int64_t N, int64_t H)
+/* So many that the device is filled, yet no more than the partial sums of wide maps are worth. */
+int pieces_of(int64_t N, int64_t H, int64_t C)
 {
+	int64_t strips = (C + 2 * STRIP - 1) / (2 * STRIP), most = PIECE_BLOCKS / (strips < 1 ? 1 : strips);
 	int64_t pieces = N * H / PIECE_ROWS;
-	return (int)(pieces < 1 ? 1 : pieces < PIECES ? pieces : PIECES);
+	pieces = pieces < PIECES ? pieces : PIECES;
+	pieces = pieces < most ? pieces : most;
+	return (int)(pieces < 1 ? 1 : pieces);
 }
 
-template <int WIDTH, bool WHOLE, bool FLIP>
-void convolve(float *y, const float *x, const float *k, const float *start, map m, cudaStream_t stream)
+/* What the convolutions launch with; void is of the activations' type. */
+typedef struct arguments {
+	void *out;
+	const void *in, *residual;
+	const float *k, *bias;
+	map m;
+	cudaStream_t stream;
+} arguments;
+
+template <typename T, int V, int WIDTH, bool WHOLE, bool FLIP> void convolve(const arguments &a)
 {
+	map m = a.m;
 	m.tiles_h = (m.H + HEIGHT - 1) / HEIGHT;
 	m.tiles_w = (m.W + WIDTH - 1) / WIDTH;
-	int strip = strip_of(m.C), tall = THREADS / strip, tiles = m.N * m.tiles_h * m.tiles_w;
-	dim3 grid((unsigned)((tiles + tall - 1) / tall), (unsigned)((m.C + strip - 1) / strip));
-	convolve_kernel<WIDTH, WHOLE, FLIP>
-	        <<<grid, dim3((unsigned)strip, (unsigned)tall), 0, stream>>>(y, x, k, start, m);
+	int packs = m.C / V, strip = strip_of(packs), tall = THREADS / strip, tiles = m.N * m.tiles_h * m.tiles_w;
+	dim3 grid((unsigned)((tiles + tall - 1) / tall), (unsigned)((packs + strip - 1) / strip));
+	convolve_kernel<T, V, WIDTH, WHOLE, FLIP>
+	        <<<grid, dim3((unsigned)strip, (unsigned)tall), 0, a.stream>>>(static_cast<T *>(a.out),
+	                static_cast<const T *>(a.in), a.k, a.bias, static_cast<const T *>(a.residual), m);
 }
 
-template <bool FLIP>
-void convolve_any(float *y, const float *x, const float *k, const float *start, map m, cudaStream_t stream)
+template <typename T, int V, bool FLIP> void convolve_width(const arguments &a)
 {
-	switch (m.W) {
+	switch (a.m.W) {
 	case 8:
-		convolve<8, true, FLIP>(y, x, k, start, m, stream);
+		convolve<T, V, 8, true, FLIP>(a);
 		break;
 	case 4:
-		convolve<4, true, FLIP>(y, x, k, start, m, stream);
+		convolve<T, V, 4, true, FLIP>(a);
 		break;
 	case 2:
-		convolve<2, true, FLIP>(y, x, k, start, m, stream);
+		convolve<T, V, 2, true, FLIP>(a);
 		break;
 	case 1:
-		convolve<1, true, FLIP>(y, x, k, start, m, stream);
+		convolve<T, V, 1, true, FLIP>(a);
 		break;
 	default:
-		convolve<WIDEST, false, FLIP>(y, x, k, start, m, stream);
+		convolve<T, V, WIDEST, false, FLIP>(a);
 	}
 }
 
-template <int WIDTH, bool WHOLE>
-void correlate(float *part, const float *dy, const float *x, map m, int pieces, cudaStream_t stream)
+/* Channels of a thread where the number of channels and the addresses allow: 4 bytes. */
+template <typename T> constexpr int pack_of()
 {
-	int strip = strip_of(m.C);
-	dim3 grid((unsigned)pieces, (unsigned)((m.C + strip - 1) / strip));
-	correlate_kernel<WIDTH, WHOLE><<<grid, dim3((unsigned)strip, TAPS), 0, stream>>>(part, dy, x, m);
+	return 4 / (int)sizeof(T);
 }
 
-void correlate_any(float *part, const float *dy, const float *x, map m, int pieces, cudaStream_t stream)
+template <typename T, bool FLIP> void convolve_any(const arguments &a)
 {
-	switch (m.W) {
+	constexpr int V = pack_of<T>();
+	bool aligned = hd_cuda_aligned16(a.out) && hd_cuda_aligned16(a.in) && hd_cuda_aligned16(a.residual) &&
+	               hd_cuda_aligned16(a.k) && hd_cuda_aligned16(a.bias);
+	if (a.m.C % V == 0 && aligned)
+		convolve_width<T, V, FLIP>(a);
+	else
+		convolve_width<T, 1, FLIP>(a);
+}
+
+/* What the weight gradient launches with. */
+typedef struct correlation {
+	float *part;
+	const void *dy, *x;
+	map m;
+	int pieces;
+	cudaStream_t stream;
+} correlation;
+
+template <typename T, int V, int WIDTH, bool WHOLE> void correlate(const correlation &a)
+{
+	int packs = a.m.C / V, strip = strip_of(packs);
+	dim3 grid((unsigned)a.pieces, (unsigned)((packs + strip - 1) / strip));
+	correlate_kernel<T, V, WIDTH, WHOLE><<<grid, dim3((unsigned)strip, TAPS), 0, a.stream>>>(
+	        a.part, static_cast<const T *>(a.dy), static_cast<const T *>(a.x), a.m);
+}
+
+template <typename T, int V> void correlate_width(const correlation &a)
+{
+	switch (a.m.W) {
 	case 8:
-		correlate<8, true>(part, dy, x, m, pieces, stream);
+		correlate<T, V, 8, true>(a);
 		break;
 	case 4:
-		correlate<4, true>(part, dy, x, m, pieces, stream);
+		correlate<T, V, 4, true>(a);
 		break;
 	case 2:
-		correlate<2, true>(part, dy, x, m, pieces, stream);
+		correlate<T, V, 2, true>(a);
 		break;
 	case 1:
-		correlate<1, true>(part, dy, x, m, pieces, stream);
+		correlate<T, V, 1, true>(a);
 		break;
 	default:
-		correlate<WIDEST, false>(part, dy, x, m, pieces, stream);
+		correlate<T, V, WIDEST, false>(a);
 	}
 }
 
-/* Positions of the batch and partial sums of all channels are counted in int. */
-hd_status size_up(map *m, int64_t N, int64_t H, int64_t W, int64_t C, const char *op)
+template <typename T> void correlate_any(const correlation &a)
 {
-	if (N * H * W > INT32_MAX || C > INT32_MAX / SUMS)
-		return hd_cuda_fail(
-		        HD_E_UNSUPPORTED, "%s: 2^31 positions or %d channels are too many", op, INT32_MAX / SUMS);
-	*m = {(int)N, (int)H, (int)W, (int)C, 0, 0};
-	return HD_OK;
+	constexpr int V = pack_of<T>();
+	if (a.m.C % V == 0 && hd_cuda_aligned16(a.dy) && hd_cuda_aligned16(a.x) && hd_cuda_aligned16(a.part))
+		correlate_width<T, V>(a);
+	else
+		correlate_width<T, 1>(a);
 }
 
 } /* namespace */
@@ -290,55 +278,62 @@ hd_status size_up(map *m, int64_t N, int64_t H, int64_t W, int64_t C, const char
 hd_status hd_cuda_dwconv7_own_fwd(void *y, const void *x, const float *k, const float *b, hd_dtype dt, int64_t N,
         int64_t H, int64_t W, int64_t C, hd_stream *stream)
 {
-	HD_CUDA_ONLY_F32(dwconv7_fwd, dt);
-	cudaStream_t on = hd_cuda_stream(stream);
-	map m = {};
+	arguments a = {};
 	if (N * H * W * C == 0)
 		return HD_OK;
-	hd_status st = size_up(&m, N, H, W, C, "dwconv7_fwd");
+	hd_status st = hd_dwconv7_size_up(&a.m, N, H, W, C, "dwconv7_fwd");
 	if (st != HD_OK)
 		return st;
-	convolve_any<false>(static_cast<float *>(y), static_cast<const float *>(x), k, b, m, on);
+	a.out = y;
+	a.in = x;
+	a.k = k;
+	a.bias = b;
+	a.stream = hd_cuda_stream(stream);
+	HD_BY_DTYPE(dwconv7_fwd, dt, convolve_any<T, false>(a));
 	return HD_CUDA_LAUNCHED(dwconv7_fwd);
 }
 
 hd_status hd_cuda_dwconv7_own_bwd_data(void *dx, const void *dy, const float *k, const void *residual, hd_dtype dt,
         int64_t N, int64_t H, int64_t W, int64_t C, hd_stream *stream)
 {
-	HD_CUDA_ONLY_F32(dwconv7_bwd_data, dt);
-	cudaStream_t on = hd_cuda_stream(stream);
-	map m = {};
+	arguments a = {};
 	if (N * H * W * C == 0)
 		return HD_OK;
-	hd_status st = size_up(&m, N, H, W, C, "dwconv7_bwd_data");
+	hd_status st = hd_dwconv7_size_up(&a.m, N, H, W, C, "dwconv7_bwd_data");
 	if (st != HD_OK)
 		return st;
-	convolve_any<true>(static_cast<float *>(dx), static_cast<const float *>(dy), k,
-	        static_cast<const float *>(residual), m, on);
+	a.out = dx;
+	a.in = dy;
+	a.k = k;
+	a.residual = residual;
+	a.stream = hd_cuda_stream(stream);
+	HD_BY_DTYPE(dwconv7_bwd_data, dt, convolve_any<T, true>(a));
 	return HD_CUDA_LAUNCHED(dwconv7_bwd_data);
 }
 
 size_t hd_cuda_dwconv7_own_bwd_weight_work(int64_t N, int64_t H, int64_t W, int64_t C)
 {
 	(void)W;
-	return (size_t)(pieces_of(N, H) * SUMS * C) * sizeof(float);
+	return (size_t)(pieces_of(N, H, C) * SUMS * C) * sizeof(float);
 }
 
 hd_status hd_cuda_dwconv7_own_bwd_weight(float *dk, float *db, const void *dy, const void *x, float beta, void *work,
         hd_dtype dt, int64_t N, int64_t H, int64_t W, int64_t C, hd_stream *stream)
 {
-	HD_CUDA_ONLY_F32(dwconv7_bwd_weight, dt);
-	cudaStream_t on = hd_cuda_stream(stream);
-	float *part = static_cast<float *>(work);
-	int pieces = pieces_of(N, H);
-	map m = {};
+	correlation a = {};
 	if (C == 0)
 		return HD_OK;
-	hd_status st = size_up(&m, N, H, W, C, "dwconv7_bwd_weight");
+	hd_status st = hd_dwconv7_size_up(&a.m, N, H, W, C, "dwconv7_bwd_weight");
 	if (st != HD_OK)
 		return st;
-	correlate_any(part, static_cast<const float *>(dy), static_cast<const float *>(x), m, pieces, on);
+	a.part = static_cast<float *>(work);
+	a.dy = dy;
+	a.x = x;
+	a.pieces = pieces_of(N, H, C);
+	a.stream = hd_cuda_stream(stream);
+	HD_BY_DTYPE(dwconv7_bwd_weight, dt, correlate_any<T>(a));
+	int reach = W == 1 || W == 2 ? (int)W - 1 : REACH;
 	unsigned grid = (unsigned)((SUMS * C + THREADS - 1) / THREADS);
-	combine_kernel<<<grid, THREADS, 0, on>>>(dk, db, part, beta, pieces, m.C);
+	combine_kernel<<<grid, THREADS, 0, a.stream>>>(dk, db, a.part, beta, a.pieces, reach, a.m.C);
 	return HD_CUDA_LAUNCHED(dwconv7_bwd_weight);
 }

@@ -79,7 +79,7 @@ static hd_status backward_data(bool kcrs, const hd_tune_call *call, hd_stream *s
 	HD_TRY(hd_cuda_cudnn_convolve(
 	        HD_CUDNN_DATA, &shape, dx, dy, s.filter, 0, s.rest, s.rest_bytes, s.cuda, why, HD_TUNE_WHY));
 	if (residual)
-		HD_TRY(hd_cuda_add(dx, dx, residual, HD_F32, shape.N * shape.H * shape.W * shape.C, stream));
+		HD_TRY(hd_cuda_add(dx, dx, residual, shape.N * shape.H * shape.W * shape.C, stream));
 done:
 	return st;
 }

@@ -24,19 +24,21 @@ __device__ static inline double bounded_sigma(double *slope, double u, const hd_
 
 /*
  * sums (4), sigma, dmu, du (N,2) out; mu, u, target (N,2), weight (N), label_sigma (N) or NULL in; float, any
- * alignment. mu, target and label_sigma of rows of weight 0 are not read.
+ * alignment; scale (1), loss_scale (1) or NULL for 1 float in, device memory, as the host knows neither. mu, target and
+ * label_sigma of rows of weight 0 are not read.
  * In double, rounded once. Deterministic: a thread adds every 256th row in order, then xor shuffles, then the warps in
  * order.
  * FLOPs 80*N, in double; bytes 52*N. Launch: one block of 256 threads; shared 256 bytes. Goal: latency of one launch up
  * to a batch of 512.
  */
-static __global__ void __launch_bounds__(THREADS) loss_rows(float *__restrict__ sums, float *__restrict__ sigma,
+static __global__ void __launch_bounds__(THREADS, 1) loss_rows(float *__restrict__ sums, float *__restrict__ sigma,
         float *__restrict__ dmu, float *__restrict__ du, const float *__restrict__ mu, const float *__restrict__ u,
         const float *__restrict__ target, const float *__restrict__ weight, const float *__restrict__ label_sigma,
-        hd_loss loss, float scale, int64_t N)
+        hd_loss loss, const float *__restrict__ scale, const float *__restrict__ loss_scale, int64_t N)
 {
 	__shared__ double part[SUMS * THREADS / HD_WARP];
 	double sum[SUMS] = {0, 0, 0, 0};
+	double total_scale = (double)scale[0] * (loss_scale ? (double)loss_scale[0] : 1);
 	for (int64_t n = threadIdx.x; n < N; n += THREADS) {
 		double w = (double)weight[n], label = w != 0 && label_sigma ? (double)label_sigma[n] : 0;
 		if (w != 0)
@@ -52,11 +54,11 @@ static __global__ void __launch_bounds__(THREADS) loss_rows(float *__restrict__ 
 				sum[SQUARES] += w * 0.5 * z * z;
 				if (loss.kind == HD_LOSS_MSE) {
 					sum[TOTAL] += w * 0.5 * diff * diff;
-					grad_mu = (double)scale * w * diff;
+					grad_mu = total_scale * w * diff;
 				} else {
 					sum[TOTAL] += w * factor * (log(root) + 0.5 * z * z);
-					grad_mu = (double)scale * w * diff / (root * root) * factor;
-					grad_u = (double)scale * w * (1 - z * z) / root * slope * (s / root) * factor;
+					grad_mu = total_scale * w * diff / (root * root) * factor;
+					grad_u = total_scale * w * (1 - z * z) / root * slope * (s / root) * factor;
 				}
 			}
 			dmu[i] = (float)grad_mu;
@@ -76,9 +78,9 @@ static __global__ void __launch_bounds__(THREADS) loss_rows(float *__restrict__ 
 
 extern "C" hd_status hd_cuda_gaussian_nll(float *sums, float *sigma, float *dmu, float *du, const float *mu,
         const float *u, const float *target, const float *weight, const float *label_sigma, const hd_loss *loss,
-        float scale, int64_t N, hd_stream *stream)
+        const float *scale, const float *loss_scale, int64_t N, hd_stream *stream)
 {
 	loss_rows<<<1, THREADS, 0, hd_cuda_stream(stream)>>>(
-	        sums, sigma, dmu, du, mu, u, target, weight, label_sigma, *loss, scale, N);
+	        sums, sigma, dmu, du, mu, u, target, weight, label_sigma, *loss, scale, loss_scale, N);
 	return HD_CUDA_LAUNCHED(gaussian_nll);
 }

@@ -245,7 +245,7 @@ size_t hd_cuda_patch_conv_fwd_work(int64_t N, int64_t H, int64_t W, int64_t C, i
 	return fwd_work((const int64_t[]){N, H, W, C, K, p});
 }
 
-hd_status hd_cuda_patch_conv_fwd(void *y, const void *x, const float *w, const float *b, void *work, hd_dtype dt,
+hd_status hd_cuda_patch_conv_fwd(void *y, const void *x, const void *w, const void *b, void *work, hd_dtype dt,
         int64_t N, int64_t H, int64_t W, int64_t C, int64_t K, int64_t p, hd_stream *stream)
 {
 	hd_tune_call call = {.dt = dt, .size = {N, H, W, C, K, p}, .out = {y}, .in = {x, w, b}, .work = work};
@@ -257,7 +257,7 @@ size_t hd_cuda_patch_conv_bwd_data_work(int64_t N, int64_t H, int64_t W, int64_t
 	return fwd_work((const int64_t[]){N, H, W, C, K, p});
 }
 
-hd_status hd_cuda_patch_conv_bwd_data(void *dx, const void *dy, const float *w, void *work, hd_dtype dt, int64_t N,
+hd_status hd_cuda_patch_conv_bwd_data(void *dx, const void *dy, const void *w, void *work, hd_dtype dt, int64_t N,
         int64_t H, int64_t W, int64_t C, int64_t K, int64_t p, hd_stream *stream)
 {
 	hd_tune_call call = {.dt = dt, .size = {N, H, W, C, K, p}, .out = {dx}, .in = {dy, w}, .work = work};

@@ -88,6 +88,10 @@ template <typename T> __device__ static inline T hd_block_sum(T value, T *part)
  */
 void hd_cuda_combine(float *out, const float *part, float beta, int64_t pieces, int64_t C, hd_stream *stream);
 
+/* Two such results, of as many pieces and columns each, by one launch. */
+void hd_cuda_combine_two(float *first, float *second, const float *first_part, const float *second_part, float beta,
+        int64_t pieces, int64_t C, hd_stream *stream);
+
 /* Of kernels over (rows,C) without sums: 8 rows of 32 packs a block, striding over rows and columns. */
 #define HD_TILE_COLUMNS 32
 #define HD_TILE_ROWS 8
@@ -98,5 +102,39 @@ static inline dim3 hd_cuda_tile_grid(int64_t rows)
 }
 
 #define HD_TILE_BLOCK dim3(HD_TILE_COLUMNS, HD_TILE_ROWS)
+
+/*
+ * Of kernels that sum the columns of (rows,C) besides: blocks of 32 packs and HD_SUM_ROWS rows, or twice as many where
+ * there are so few columns that HD_CUDA_PIECES blocks for each are too few threads for a device.
+ */
+#define HD_SUM_ROWS 8
+#define HD_SUM_ROWS_NARROW 16
+#define HD_SUM_NARROW 2 /* blocks over the columns */
+
+static inline unsigned hd_cuda_pieces(int64_t rows, int rows_of_block)
+{
+	return hd_cuda_blocks(rows, rows_of_block, HD_CUDA_PIECES);
+}
+
+/*
+ * part (gridDim.y,C), row blockIdx.y = sums over the block's thread rows of sum, each thread's for pack
+ * blockIdx.x*32 + threadIdx.x, added in order of the rows. All threads take part; sums is free again after a barrier.
+ */
+template <int W, int ROWS>
+__device__ static inline void hd_sum_rows(
+        float *part, hd_pack<W> (&sums)[ROWS][HD_TILE_COLUMNS], const hd_pack<W> &sum, int64_t C)
+{
+	static_assert(W <= ROWS, "a thread for each column");
+	sums[threadIdx.y][threadIdx.x] = sum;
+	__syncthreads();
+	int column = (int)(threadIdx.y * HD_TILE_COLUMNS + threadIdx.x);
+	int64_t c = (int64_t)blockIdx.x * HD_TILE_COLUMNS * W + column;
+	if (column < HD_TILE_COLUMNS * W && c < C) {
+		float total = 0;
+		for (int row = 0; row < ROWS; row++)
+			total += sums[row][column / W].v[column % W];
+		part[blockIdx.y * C + c] = total;
+	}
+}
 
 #endif

@@ -46,28 +46,25 @@ static __global__ void __launch_bounds__(HD_MAP_THREADS) forward(float *__restri
 static __global__ void __launch_bounds__(HD_MAP_THREADS)
         backward(float *dx, const float *dy, const float *y, float scale, int64_t n, bool wide)
 {
-	hd_map(dx, dy, y, n, wide, [scale](float g, float out) { return out > 0 ? g * scale : 0.0f; });
+	hd_map<float>(dx, dy, y, n, wide, [scale](float g, float out) { return out > 0 ? g * scale : 0.0f; });
 }
 
-extern "C" hd_status hd_cuda_relu_dropout_fwd(void *y, const void *x, const hd_rng_key *key, const int32_t *sample,
-        uint32_t layer, float p, hd_dtype dt, int64_t N, int64_t C, hd_stream *stream)
+extern "C" hd_status hd_cuda_relu_dropout_fwd(float *y, const float *x, const hd_rng_key *key, const int32_t *sample,
+        uint32_t layer, float p, int64_t N, int64_t C, hd_stream *stream)
 {
-	HD_CUDA_ONLY_F32(relu_dropout_fwd, dt);
 	uint32_t threshold = (uint32_t)((double)p * 4294967296.0);
 	if (N > 0 && C > 0)
 		forward<<<hd_cuda_blocks(N * hd_divide_up(C, WORDS), HD_MAP_THREADS, HD_CUDA_GRID_MAX), HD_MAP_THREADS,
-		        0, hd_cuda_stream(stream)>>>(
-		        (float *)y, (const float *)x, key, sample, layer, threshold, 1.0f / (1.0f - p), N, C);
+		        0, hd_cuda_stream(stream)>>>(y, x, key, sample, layer, threshold, 1.0f / (1.0f - p), N, C);
 	return HD_CUDA_LAUNCHED(relu_dropout_fwd);
 }
 
 extern "C" hd_status hd_cuda_relu_dropout_bwd(
-        void *dx, const void *dy, const void *y, float p, hd_dtype dt, int64_t n, hd_stream *stream)
+        float *dx, const float *dy, const float *y, float p, int64_t n, hd_stream *stream)
 {
-	HD_CUDA_ONLY_F32(relu_dropout_bwd, dt);
+	bool wide = hd_cuda_aligned16(dx) && hd_cuda_aligned16(dy) && hd_cuda_aligned16(y);
 	if (n > 0)
-		backward<<<hd_cuda_map_grid(n), HD_MAP_THREADS, 0, hd_cuda_stream(stream)>>>((float *)dx,
-		        (const float *)dy, (const float *)y, 1.0f / (1.0f - p), n,
-		        hd_cuda_aligned16(dx) && hd_cuda_aligned16(dy) && hd_cuda_aligned16(y));
+		backward<<<hd_cuda_map_grid(n), HD_MAP_THREADS, 0, hd_cuda_stream(stream)>>>(
+		        dx, dy, y, 1.0f / (1.0f - p), n, wide);
 	return HD_CUDA_LAUNCHED(relu_dropout_bwd);
 }

@@ -2,19 +2,26 @@
 /* Layer scale, drop path and the skip connection in one pass. */
 #include "kernels/cuda/reduce.cuh"
 
+/* Rows are counted in 32 bits, as a division of 64 takes as long as all else that a row's pack needs. */
+#define FITS(op, N, P)                                                                                                 \
+	do {                                                                                                           \
+		if ((N) * (P) > INT32_MAX)                                                                             \
+			return hd_cuda_fail(HD_E_UNSUPPORTED, "%s: more than 2^31 places", #op);                       \
+	} while (0)
+
 /*
- * y (N,P,C) out; x, residual (N,P,C), gamma (C), row_scale (N) or NULL in; float; W = 4: 16-byte aligned and
- * C % 4 == 0. Three roundings an element, deterministic.
- * FLOPs 3*N*P*C; bytes 4*(3*N*P*C + C + N). Launch: block (32,8), a block for 8 rows of N*P, grid at most 4096.
- * Goal: 85 % of the measured copy rate from 8192 x 192 on.
+ * y (N,P,C) out; x, residual (N,P,C) in, of T; gamma (C), row_scale (N) or NULL in, float; W > 1: 16-byte aligned and
+ * C % W == 0. Three roundings an element and that to T, deterministic.
+ * FLOPs 3*N*P*C; bytes 3*N*P*C*sizeof(T) + 4*(C + N). Launch: block (32,8), a block for 8 rows of N*P, grid at most
+ * 4096. Goal: 85 % of the measured copy rate from 8192 x 192 on.
  */
-template <int W>
-static __global__ void forward(float *__restrict__ y, const float *__restrict__ x, const float *__restrict__ residual,
-        const float *__restrict__ gamma, const float *__restrict__ row_scale, int64_t N, int64_t P, int64_t C)
+template <typename T, int W>
+static __global__ void __launch_bounds__(HD_TILE_COLUMNS *HD_TILE_ROWS) forward(T *__restrict__ y,
+        const T *__restrict__ x, const T *__restrict__ residual, const float *__restrict__ gamma,
+        const float *__restrict__ row_scale, unsigned rows, unsigned P, int64_t C)
 {
 	int64_t packs = C / W;
-	for (int64_t r = (int64_t)blockIdx.x * HD_TILE_ROWS + threadIdx.y; r < N * P;
-	        r += (int64_t)gridDim.x * HD_TILE_ROWS) {
+	for (unsigned r = blockIdx.x * HD_TILE_ROWS + threadIdx.y; r < rows; r += gridDim.x * HD_TILE_ROWS) {
 		float keep = row_scale ? row_scale[r / P] : 1.0f;
 		for (int64_t c = threadIdx.x; c < packs; c += HD_TILE_COLUMNS) {
 			hd_pack<W> v = hd_load<W>(x, r * packs + c), skip = hd_load<W>(residual, r * packs + c);
@@ -28,26 +35,30 @@ static __global__ void forward(float *__restrict__ y, const float *__restrict__ 
 }
 
 /*
- * dx (N,P,C), part (gridDim.y,C) out; dy, x (N,P,C), gamma (C), row_scale (N) or NULL in; float; W = 4: 16-byte aligned
- * and C % 4 == 0. part: sums of row_scale*dy*x over the rows of a piece.
- * Deterministic: thread row k of eight adds every eighth row of the piece in order, then the eight are added in order;
+ * dx (N,P,C) of T, part_gamma, part_bias (gridDim.y,C) float out; dy, x (N,P,C) of T, gamma (C), row_scale (N) or NULL
+ * float in; W > 1: 16-byte aligned and C % W == 0. part_gamma: sums of row_scale*dy*x over the rows of a piece; BIAS:
+ * part_bias those of dx before it is rounded, else not touched.
+ * Deterministic: thread row k of ROWS adds every ROWS-th row of the piece in order, then the rows are added in order;
  * hd_cuda_combine adds the pieces.
- * FLOPs 5*N*P*C; bytes 4*(3*N*P*C + C + N + 2*pieces*C). Launch: grid (C/W/32 rounded up, min(128, N*P/8 rounded up)),
- * block (32,8); shared 1 KiB * W. Goal: 75 % of the measured copy rate from 8192 x 192 on.
+ * FLOPs 5*N*P*C, BIAS 6*N*P*C; bytes 3*N*P*C*sizeof(T) + 4*(C + N) + 8*pieces*C, BIAS 8*pieces*C more. Launch: grid
+ * (C/W/32 rounded up, min(128, N*P/ROWS rounded up)), block (32,ROWS); shared 128*W*ROWS bytes. Goal: 75 % of the
+ * measured copy rate from 8192 x 192 on.
  */
-template <int W>
-static __global__ void backward(float *__restrict__ dx, float *__restrict__ part, const float *__restrict__ dy,
-        const float *__restrict__ x, const float *__restrict__ gamma, const float *__restrict__ row_scale, int64_t N,
-        int64_t P, int64_t C)
+template <typename T, int W, int ROWS, bool BIAS>
+static __global__ void __launch_bounds__(HD_TILE_COLUMNS *ROWS)
+        backward(T *__restrict__ dx, float *__restrict__ part_gamma, float *__restrict__ part_bias,
+                const T *__restrict__ dy, const T *__restrict__ x, const float *__restrict__ gamma,
+                const float *__restrict__ row_scale, unsigned rows, unsigned P, int64_t C)
 {
-	__shared__ hd_pack<W> sums[HD_TILE_ROWS][HD_TILE_COLUMNS];
+	__shared__ hd_pack<W> sums[ROWS][HD_TILE_COLUMNS];
 	int64_t packs = C / W, c = (int64_t)blockIdx.x * HD_TILE_COLUMNS + threadIdx.x;
-	int64_t first = (int64_t)blockIdx.y * (N * P) / gridDim.y,
-	        end = ((int64_t)blockIdx.y + 1) * (N * P) / gridDim.y;
-	hd_pack<W> sum = {};
+	unsigned first = (unsigned)((uint64_t)blockIdx.y * rows / gridDim.y),
+	         end = (unsigned)((blockIdx.y + (uint64_t)1) * rows / gridDim.y);
+	hd_pack<W> sum = {}, bias = {};
 	if (c < packs) {
 		hd_pack<W> scale = hd_load<W>(gamma, c);
-		for (int64_t r = first + threadIdx.y; r < end; r += HD_TILE_ROWS) {
+#pragma unroll 2
+		for (unsigned r = first + threadIdx.y; r < end; r += ROWS) {
 			float keep = row_scale ? row_scale[r / P] : 1.0f;
 			hd_pack<W> g = hd_load<W>(dy, r * packs + c), v = hd_load<W>(x, r * packs + c);
 #pragma unroll
@@ -55,73 +66,108 @@ static __global__ void backward(float *__restrict__ dx, float *__restrict__ part
 				g.v[k] *= keep;
 				sum.v[k] += g.v[k] * v.v[k];
 				g.v[k] *= scale.v[k];
+				bias.v[k] += g.v[k];
 			}
 			hd_store<W>(dx, r * packs + c, g);
 		}
 	}
-	sums[threadIdx.y][threadIdx.x] = sum;
-	__syncthreads();
-	if (threadIdx.y == 0 && c < packs) {
-		for (int row = 1; row < HD_TILE_ROWS; row++) {
-#pragma unroll
-			for (int k = 0; k < W; k++)
-				sum.v[k] += sums[row][threadIdx.x].v[k];
-		}
-		hd_store<W>(part, blockIdx.y * packs + c, sum);
+	hd_sum_rows<W, ROWS>(part_gamma, sums, sum, C);
+	if (BIAS) {
+		__syncthreads();
+		hd_sum_rows<W, ROWS>(part_bias, sums, bias, C);
 	}
 }
 
-template <int W>
-static void launch_forward(float *y, const float *x, const float *residual, const float *gamma, const float *row_scale,
-        int64_t N, int64_t P, int64_t C, hd_stream *stream)
+template <typename T, int W>
+static void launch_forward(T *y, const T *x, const T *residual, const float *gamma, const float *row_scale, int64_t N,
+        int64_t P, int64_t C, hd_stream *stream)
 {
-	forward<W><<<hd_cuda_tile_grid(N * P), HD_TILE_BLOCK, 0, hd_cuda_stream(stream)>>>(
-	        y, x, residual, gamma, row_scale, N, P, C);
+	forward<T, W><<<hd_cuda_tile_grid(N * P), HD_TILE_BLOCK, 0, hd_cuda_stream(stream)>>>(
+	        y, x, residual, gamma, row_scale, (unsigned)(N * P), (unsigned)P, C);
+}
+
+template <typename T>
+static void start_forward(T *y, const T *x, const T *residual, const float *gamma, const float *row_scale, int64_t N,
+        int64_t P, int64_t C, hd_stream *stream)
+{
+	constexpr int W = hd_width<T>::value;
+	bool wide = C % W == 0 && hd_cuda_aligned16(y) && hd_cuda_aligned16(x) && hd_cuda_aligned16(residual) &&
+	            hd_cuda_aligned16(gamma);
+	(wide ? launch_forward<T, W> : launch_forward<T, 1>)(y, x, residual, gamma, row_scale, N, P, C, stream);
 }
 
 extern "C" hd_status hd_cuda_scale_residual_fwd(void *y, const void *x, const void *residual, const float *gamma,
         const float *row_scale, hd_dtype dt, int64_t N, int64_t P, int64_t C, hd_stream *stream)
 {
-	HD_CUDA_ONLY_F32(scale_residual_fwd, dt);
-	bool wide = C % 4 == 0 && hd_cuda_aligned16(y) && hd_cuda_aligned16(x) && hd_cuda_aligned16(residual) &&
-	            hd_cuda_aligned16(gamma);
+	FITS(scale_residual_fwd, N, P);
 	if (N > 0 && P > 0 && C > 0)
-		(wide ? launch_forward<4> : launch_forward<1>)((float *)y, (const float *)x, (const float *)residual,
-		        gamma, row_scale, N, P, C, stream);
+		HD_BY_DTYPE(scale_residual_fwd, dt,
+		        start_forward<T>((T *)y, (const T *)x, (const T *)residual, gamma, row_scale, N, P, C, stream));
 	return HD_CUDA_LAUNCHED(scale_residual_fwd);
 }
 
-static unsigned pieces(int64_t N, int64_t P)
+/* Floats of the sums of one kind that scratch memory has room for. */
+static int64_t part_size(int64_t N, int64_t P, int64_t C)
 {
-	return hd_cuda_blocks(N * P, HD_TILE_ROWS, HD_CUDA_PIECES);
+	return hd_cuda_pieces(N * P, HD_SUM_ROWS) * C;
 }
 
 extern "C" size_t hd_cuda_scale_residual_bwd_work(int64_t N, int64_t P, int64_t C)
 {
-	return (size_t)pieces(N, P) * (size_t)C * sizeof(float);
+	return 2 * (size_t)part_size(N, P, C) * sizeof(float);
 }
 
-template <int W>
-static void launch_backward(float *dx, float *part, const float *dy, const float *x, const float *gamma,
-        const float *row_scale, int64_t N, int64_t P, int64_t C, hd_stream *stream)
+/* part_bias NULL: no such sums. */
+template <typename T> struct backward_arguments {
+	T *dx;
+	float *part_gamma, *part_bias;
+	const T *dy, *x;
+	const float *gamma, *row_scale;
+	int64_t N, P, C;
+	cudaStream_t stream;
+};
+
+template <typename T, int W, int ROWS> static unsigned launch_backward(const backward_arguments<T> &a, unsigned columns)
 {
-	dim3 grid((unsigned)hd_divide_up(C / W, HD_TILE_COLUMNS), pieces(N, P));
-	backward<W><<<grid, HD_TILE_BLOCK, 0, hd_cuda_stream(stream)>>>(dx, part, dy, x, gamma, row_scale, N, P, C);
+	unsigned rows = (unsigned)(a.N * a.P), pieces = hd_cuda_pieces(rows, ROWS);
+	dim3 grid(columns, pieces), block(HD_TILE_COLUMNS, ROWS);
+	if (a.part_bias)
+		backward<T, W, ROWS, true><<<grid, block, 0, a.stream>>>(
+		        a.dx, a.part_gamma, a.part_bias, a.dy, a.x, a.gamma, a.row_scale, rows, (unsigned)a.P, a.C);
+	else
+		backward<T, W, ROWS, false><<<grid, block, 0, a.stream>>>(
+		        a.dx, a.part_gamma, a.part_bias, a.dy, a.x, a.gamma, a.row_scale, rows, (unsigned)a.P, a.C);
+	return pieces;
 }
 
-extern "C" hd_status hd_cuda_scale_residual_bwd(void *dx, float *dgamma, const void *dy, const void *x,
+/* How many pieces it makes. */
+template <typename T> static unsigned start_backward(const backward_arguments<T> &a)
+{
+	constexpr int W = hd_width<T>::value;
+	bool wide = a.C % W == 0 && hd_cuda_aligned16(a.dx) && hd_cuda_aligned16(a.dy) && hd_cuda_aligned16(a.x) &&
+	            hd_cuda_aligned16(a.gamma);
+	unsigned columns = (unsigned)hd_divide_up(a.C, (wide ? W : 1) * HD_TILE_COLUMNS);
+	if (!wide)
+		return launch_backward<T, 1, HD_SUM_ROWS>(a, columns);
+	if (columns > HD_SUM_NARROW)
+		return launch_backward<T, W, HD_SUM_ROWS>(a, columns);
+	return launch_backward<T, W, HD_SUM_ROWS_NARROW>(a, columns);
+}
+
+extern "C" hd_status hd_cuda_scale_residual_bwd(void *dx, float *dgamma, float *db, const void *dy, const void *x,
         const float *gamma, const float *row_scale, float beta, void *work, hd_dtype dt, int64_t N, int64_t P,
         int64_t C, hd_stream *stream)
 {
-	HD_CUDA_ONLY_F32(scale_residual_bwd, dt);
-	bool wide = C % 4 == 0 && hd_cuda_aligned16(dx) && hd_cuda_aligned16(dy) && hd_cuda_aligned16(x) &&
-	            hd_cuda_aligned16(gamma) && hd_cuda_aligned16(work);
-	unsigned made = 0;
-	if (N > 0 && P > 0 && C > 0) {
-		(wide ? launch_backward<4> : launch_backward<1>)((float *)dx, (float *)work, (const float *)dy,
-		        (const float *)x, gamma, row_scale, N, P, C, stream);
-		made = pieces(N, P);
-	}
-	hd_cuda_combine(dgamma, (const float *)work, beta, made, C, stream);
+	float *part_gamma = (float *)work, *part_bias = db ? part_gamma + part_size(N, P, C) : NULL;
+	unsigned pieces = 0;
+	FITS(scale_residual_bwd, N, P);
+	if (N > 0 && P > 0 && C > 0)
+		HD_BY_DTYPE(scale_residual_bwd, dt,
+		        pieces = start_backward<T>({(T *)dx, part_gamma, part_bias, (const T *)dy, (const T *)x, gamma,
+		                row_scale, N, P, C, hd_cuda_stream(stream)}));
+	if (db)
+		hd_cuda_combine_two(dgamma, db, part_gamma, part_bias, beta, pieces, C, stream);
+	else
+		hd_cuda_combine(dgamma, part_gamma, beta, pieces, C, stream);
 	return HD_CUDA_LAUNCHED(scale_residual_bwd);
 }

@@ -1,25 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/cuda/tune.h"
 
-#include <limits.h>
+#include <math.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/cuda/cublaslt.h"
-#include "kernels/cuda/cudnn.h"
-#include "kernels/cuda/tune_file.h"
+#include "kernels/cuda/product.h"
+#include "kernels/cuda/tune_record.h"
 #include "kernels/cuda/tune_trial.h"
 
-#define VERSION 1 /* of the ways: counts up when one of them changes, so that they are measured anew */
-#define KEY_BYTES 768
-#define NOTES_BYTES 8192
+#define DESCRIPTION_BYTES 160
 
 typedef struct choice {
 	const hd_tune_op *op;
 	int64_t size[HD_TUNE_SIZES];
+	bool tf32; /* products may round their inputs to it */
 	int way;
 } choice;
 
@@ -28,50 +25,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static choice *choices;
 static size_t choice_count, choice_capacity;
-static bool ready, off, has_file;
-static char path[PATH_MAX], machine[512];
-static char notes[NOTES_BYTES];
-static size_t notes_used;
-
-__attribute__((format(printf, 1, 2))) static void note(const char *format, ...)
-{
-	va_list arguments;
-	va_start(arguments, format);
-	size_t left = sizeof notes - notes_used;
-	int length = vsnprintf(notes + notes_used, left, format, arguments);
-	va_end(arguments);
-	/* what has no room is left out as a whole */
-	if (length >= 0 && (size_t)length < left)
-		notes_used += (size_t)length;
-	else
-		notes[notes_used] = '\0';
-}
-
-/* Once per opening of the back end. */
-static void prepare(void)
-{
-	const char *setting = getenv("HEIMDALL_TUNING");
-	int driver = 0, runtime = 0;
-	if (ready)
-		return;
-	ready = true;
-	off = setting && !strcmp(setting, "off");
-	if (off)
-		return;
-	if (cudaDriverGetVersion(&driver) != cudaSuccess || cudaRuntimeGetVersion(&runtime) != cudaSuccess)
-		cudaGetLastError();
-	snprintf(machine, sizeof machine, "%s sm_%d%d, driver %d, CUDA %d, %s, cuBLASLt %zu, ways %d",
-	        hd_cuda_device.name, hd_cuda_device.major, hd_cuda_device.minor, driver, runtime, hd_cuda_cudnn_text(),
-	        hd_cuda_cublaslt_version(), VERSION);
-	for (char *c = machine; *c; c++)
-		if (*c == '\t' || *c == '\n')
-			*c = ' ';
-	has_file = hd_cuda_tune_file_name(path, sizeof path);
-	if (!has_file)
-		note("tuning: no file to keep choices in, as neither HEIMDALL_TUNING, XDG_CACHE_HOME nor HOME is set; "
-		     "a "
-		     "resumed run may choose otherwise\n");
-}
+static hd_conv conv = HD_CONV_AUTO;
 
 /* "N=32 H=32 W=8 C=192" */
 static void describe(char *out, size_t bytes, const hd_tune_op *op, const int64_t *size)
@@ -86,18 +40,12 @@ static void describe(char *out, size_t bytes, const hd_tune_op *op, const int64_
 	}
 }
 
-/* Of the file. */
-static void key_of(char *out, size_t bytes, const hd_tune_op *op, const int64_t *size)
-{
-	char sizes[160];
-	describe(sizes, sizeof sizes, op, size);
-	snprintf(out, bytes, "%s\t%s\tf32\t%s", machine, op->name, sizes);
-}
-
 static choice *find(const hd_tune_op *op, const int64_t *size)
 {
+	bool tf32 = hd_cuda_linear_tf32();
 	for (size_t i = 0; i < choice_count; i++)
-		if (choices[i].op == op && memcmp(choices[i].size, size, sizeof choices[i].size) == 0)
+		if (choices[i].op == op && choices[i].tf32 == tf32 &&
+		        memcmp(choices[i].size, size, sizeof choices[i].size) == 0)
 			return &choices[i];
 	return NULL;
 }
@@ -115,106 +63,127 @@ static int keep(const hd_tune_op *op, const int64_t *size, int way)
 	}
 	choice *c = &choices[choice_count++];
 	c->op = op;
+	c->tf32 = hd_cuda_linear_tf32();
 	memcpy(c->size, size, sizeof c->size);
 	c->way = way;
 	return way;
 }
 
-static bool is_there(const hd_tune_way *way)
+static bool is_cudnn(const hd_tune_way *way)
 {
-	return way->name && (!way->there || way->there());
+	return strncmp(way->name, HD_TUNE_CUDNN, strlen(HD_TUNE_CUDNN)) == 0;
+}
+
+/* There, and of those that the setting lets take part; ours always does. */
+static bool is_there(const hd_tune_op *op, int i)
+{
+	const hd_tune_way *way = &op->ways[i];
+	if (!way->name || (i > 0 && conv != HD_CONV_AUTO && is_cudnn(way) != (conv == HD_CONV_CUDNN)))
+		return false;
+	return !way->there || way->there();
+}
+
+/* What the file calls a choice: those that a setting narrows do not mix with the others. */
+typedef struct subject {
+	char operation[64], sizes[DESCRIPTION_BYTES];
+	hd_tune_subject is;
+} subject;
+
+static const hd_tune_subject *subject_of(subject *s, const hd_tune_op *op, const int64_t *size)
+{
+	static const char *const narrowed[] = {"", " by cudnn", " by own"};
+	snprintf(s->operation, sizeof s->operation, "%s%s", op->name, narrowed[conv]);
+	describe(s->sizes, sizeof s->sizes, op, size);
+	s->is = (hd_tune_subject){s->operation, hd_cuda_linear_tf32() ? "tf32" : "f32", s->sizes};
+	return &s->is;
 }
 
 /* The file's choice; -1 where it has none, or one that is not there. */
 static int look_up(const hd_tune_op *op, const int64_t *size)
 {
-	char key[KEY_BYTES], name[64];
-	if (!has_file)
-		return -1;
-	key_of(key, sizeof key, op, size);
-	hd_cuda_tune_file_find(path, key, name, sizeof name);
-	for (int i = 0; i < HD_TUNE_WAYS && *name; i++)
-		if (is_there(&op->ways[i]) && !strcmp(op->ways[i].name, name))
-			return i;
+	subject s = {.sizes = ""};
+	char name[64];
+	subject_of(&s, op, size);
+	for (int nth = 0; hd_cuda_tune_record_find(&s.is, nth, name, sizeof name); nth++)
+		for (int i = 0; i < HD_TUNE_WAYS; i++)
+			if (is_there(op, i) && !strcmp(op->ways[i].name, name))
+				return i;
 	return -1;
 }
 
 static void write_down(const hd_tune_op *op, const int64_t *size, int way, double ours_ms, double way_ms)
 {
-	char key[KEY_BYTES], line[KEY_BYTES + 128], why[HD_TUNE_WHY + PATH_MAX];
-	if (!has_file)
-		return;
-	key_of(key, sizeof key, op, size);
-	if (ours_ms >= 0)
-		snprintf(line, sizeof line, "%s\t%s\t%.2f\t%.2f", key, op->ways[way].name, 1e3 * ours_ms, 1e3 * way_ms);
-	else
-		snprintf(line, sizeof line, "%s\t%s\t-\t-", key, op->ways[way].name);
-	if (hd_cuda_tune_file_add(path, line, why, sizeof why))
-		return;
-	note("tuning: %s; choices are not kept, and a resumed run may choose otherwise\n", why);
-	has_file = false;
+	subject s = {.sizes = ""};
+	hd_cuda_tune_record_add(subject_of(&s, op, size), op->ways[way].name, ours_ms, way_ms);
 }
 
 /* Tries and times all ways. */
 static int measure(const hd_tune_op *op, const hd_tune_call *call, hd_stream *stream)
 {
-	char why[HD_TUNE_WHY] = "", sizes[160];
+	char why[HD_TUNE_WHY] = "", sizes[DESCRIPTION_BYTES];
+	/* of a setting that wants cuDNN, any way of it is better than ours */
+	double enough = conv == HD_CONV_CUDNN ? INFINITY : HD_TUNE_MARGIN;
 	int best = 0;
 	describe(sizes, sizeof sizes, op, call->size);
 	hd_trial *trial = hd_cuda_trial_begin(op, call, stream, why);
 	double ours = trial ? hd_cuda_trial_time(trial, &op->ways[0], why) : -1, best_ms = ours;
 	if (ours < 0)
-		note("tuning: %s %s: not measured, %s stays: %s\n", op->name, sizes, op->ways[0].name, why);
+		hd_cuda_tune_record_note(
+		        "tuning: %s %s: not measured, %s stays: %s\n", op->name, sizes, op->ways[0].name, why);
 	for (int i = 1; ours >= 0 && i < HD_TUNE_WAYS; i++) {
 		const hd_tune_way *way = &op->ways[i];
-		if (!is_there(way))
+		if (!is_there(op, i))
 			continue;
 		double ms = hd_cuda_trial_agrees(trial, way, why) ? hd_cuda_trial_time(trial, way, why) : -1;
 		if (ms < 0)
-			note("tuning: %s %s: %s is left out: %s\n", op->name, sizes, way->name, why);
-		else if (ms < HD_TUNE_MARGIN * ours && ms < best_ms) {
+			hd_cuda_tune_record_note(
+			        "tuning: %s %s: %s is left out: %s\n", op->name, sizes, way->name, why);
+		else if (best ? ms < best_ms : ms < enough * ours) {
 			best = i;
 			best_ms = ms;
 		}
 	}
 	hd_cuda_trial_end(trial);
+	if (ours >= 0)
+		hd_cuda_tune_record_note("tuning: %s %s: by %s, %.4f ms; %s %.4f\n", op->name, sizes,
+		        op->ways[best].name, best_ms, op->ways[0].name, ours);
 	write_down(op, call->size, best, ours, best_ms);
 	return best;
 }
 
-static bool is_captured(cudaStream_t stream)
+/* Without measuring: ours, or the first of cuDNN where that is what the setting wants. */
+static int decide_unmeasured(const hd_tune_op *op)
 {
-	enum cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-	if (cudaStreamIsCapturing(stream, &status) != cudaSuccess) {
-		cudaGetLastError();
-		return true; /* nothing may be measured on it */
-	}
-	return status != cudaStreamCaptureStatusNone;
+	for (int i = 1; conv == HD_CONV_CUDNN && i < HD_TUNE_WAYS; i++)
+		if (is_there(op, i))
+			return i;
+	return 0;
 }
 
 static int decide(const hd_tune_op *op, const hd_tune_call *call, hd_stream *stream)
 {
 	int others = 0;
 	for (int i = 1; i < HD_TUNE_WAYS; i++)
-		others += is_there(&op->ways[i]);
+		others += is_there(op, i);
 	if (others == 0)
 		return 0;
 	int way = look_up(op, call->size);
 	if (way >= 0)
 		return way;
-	if (is_captured(hd_cuda_stream(stream))) {
-		char sizes[160];
+	if (!hd_cuda_tune_record_may_measure(hd_cuda_stream(stream))) {
+		char sizes[DESCRIPTION_BYTES];
+		way = decide_unmeasured(op);
 		describe(sizes, sizeof sizes, op, call->size);
-		note("tuning: %s %s: first called while a graph is captured, %s stays\n", op->name, sizes,
-		        op->ways[0].name);
-		write_down(op, call->size, 0, -1, -1);
-		return 0;
+		hd_cuda_tune_record_note("tuning: %s %s: first called while a graph is captured, %s stays\n", op->name,
+		        sizes, op->ways[way].name);
+		write_down(op, call->size, way, -1, -1);
+		return way;
 	}
-	int held = has_file ? hd_cuda_tune_file_lock(path) : -1;
+	hd_cuda_tune_record_lock();
 	way = look_up(op, call->size); /* what another process chose in the meantime */
 	if (way < 0)
 		way = measure(op, call, stream);
-	hd_cuda_tune_file_unlock(held);
+	hd_cuda_tune_record_unlock();
 	return way;
 }
 
@@ -228,9 +197,10 @@ static int choose(const hd_tune_op *op, const hd_tune_call *call, hd_stream *str
 	if (call->dt != HD_F32 || is_empty(op, call->size))
 		return 0;
 	pthread_mutex_lock(&lock);
-	prepare();
-	const choice *known = off ? NULL : find(op, call->size);
-	int way = off ? 0 : known ? known->way : keep(op, call->size, decide(op, call, stream));
+	const choice *known = find(op, call->size);
+	int way = known ? known->way
+	                : keep(op, call->size,
+	                          hd_cuda_tune_record_on() ? decide(op, call, stream) : decide_unmeasured(op));
 	pthread_mutex_unlock(&lock);
 	return way;
 }
@@ -238,13 +208,13 @@ static int choose(const hd_tune_op *op, const hd_tune_call *call, hd_stream *str
 /* A way that was taken and fails all the same is not taken again. */
 static void give_up(const hd_tune_op *op, const hd_tune_call *call, int way, const char *why)
 {
-	char sizes[160];
+	char sizes[DESCRIPTION_BYTES];
 	describe(sizes, sizeof sizes, op, call->size);
 	pthread_mutex_lock(&lock);
 	choice *c = find(op, call->size);
 	if (c && c->way == way) {
-		note("tuning: %s %s: %s fails, %s takes its place: %s\n", op->name, sizes, op->ways[way].name,
-		        op->ways[0].name, why);
+		hd_cuda_tune_record_note("tuning: %s %s: %s fails, %s takes its place: %s\n", op->name, sizes,
+		        op->ways[way].name, op->ways[0].name, why);
 		c->way = 0;
 	}
 	pthread_mutex_unlock(&lock);
@@ -271,17 +241,17 @@ const char *hd_cuda_tune_chosen(const hd_tune_op *op, const hd_tune_call *call)
 	return name;
 }
 
-size_t hd_cuda_tune_notes(char *out, size_t bytes)
+void hd_cuda_tune_conv(hd_conv wanted)
 {
 	pthread_mutex_lock(&lock);
-	size_t length = notes_used < bytes ? notes_used : bytes ? bytes - 1 : 0;
-	if (bytes) {
-		memcpy(out, notes, length);
-		out[length] = '\0';
-		notes_used = 0;
-	}
+	conv = wanted;
+	choice_count = 0;
 	pthread_mutex_unlock(&lock);
-	return length;
+}
+
+size_t hd_cuda_tune_notes(char *out, size_t bytes)
+{
+	return hd_cuda_tune_record_take_notes(out, bytes);
 }
 
 void hd_cuda_tune_close(void)
@@ -290,6 +260,6 @@ void hd_cuda_tune_close(void)
 	free(choices);
 	choices = NULL;
 	choice_count = choice_capacity = 0;
-	ready = off = has_file = false;
 	pthread_mutex_unlock(&lock);
+	hd_cuda_tune_record_close();
 }

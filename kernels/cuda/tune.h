@@ -66,11 +66,20 @@ typedef struct hd_tune_op {
  */
 hd_status hd_cuda_tune_run(const hd_tune_op *op, const hd_tune_call *call, hd_stream *stream);
 
+/*
+ * Which ways take part from then on, whatever the operation; choices made before are forgotten, those of another
+ * setting in the file do not count. It holds until it is set again. Ways of cuDNN take float32 alone: in 16 bits ours
+ * run, whatever the setting. A way is cuDNN's where its name begins with HD_TUNE_CUDNN.
+ */
+#define HD_TUNE_CUDNN "cudnn"
+void hd_cuda_tune_conv(hd_conv wanted);
+
 /* Name of the way that a shape has been given, NULL where it has none yet. */
 const char *hd_cuda_tune_chosen(const hd_tune_op *op, const hd_tune_call *call);
 
 /*
- * What has come up since the last call, a line each: ways left out with the reason, a file that cannot be written.
+ * What has come up since the last call, a line each: ways left out with the reason, a file that cannot be written, and
+ * one line on all matrix products timed.
  * Returns the bytes put into out, cut at `bytes` and ended by a zero; 0: nothing.
  */
 size_t hd_cuda_tune_notes(char *out, size_t bytes);

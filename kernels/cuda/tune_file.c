@@ -29,17 +29,19 @@ bool hd_cuda_tune_file_name(char *path, size_t bytes)
 	return length > 0 && (size_t)length < bytes;
 }
 
-void hd_cuda_tune_file_find(const char *path, const char *key, char *way, size_t bytes)
+bool hd_cuda_tune_file_find(const char *path, const char *key, int nth, char *way, size_t bytes)
 {
 	char *line = NULL;
 	size_t capacity = 0, key_length = strlen(key);
+	bool found = false;
 	*way = '\0';
 	FILE *file = fopen(path, "r");
-	while (file && !*way && getline(&line, &capacity, file) > 0) {
-		if (strncmp(line, key, key_length) != 0 || line[key_length] != '\t')
+	while (file && !found && getline(&line, &capacity, file) > 0) {
+		if (strncmp(line, key, key_length) != 0 || line[key_length] != '\t' || nth-- > 0)
 			continue;
 		const char *start = line + key_length + 1;
 		size_t length = strcspn(start, "\t\n");
+		found = true;
 		if (length < bytes) {
 			memcpy(way, start, length);
 			way[length] = '\0';
@@ -48,6 +50,7 @@ void hd_cuda_tune_file_find(const char *path, const char *key, char *way, size_t
 	free(line);
 	if (file)
 		fclose(file);
+	return found;
 }
 
 /* Makes the folders of a file's path. */

@@ -2,8 +2,8 @@
 /*
  * The file of choices: lines of fields apart by tabs, those that start with # left alone.
  *   machine  operation  dtype  sizes  way  microseconds of ours  of the way
- * A time is "-" where nothing was measured. The first line with the first four fields counts. Text that was there
- * stays.
+ * A time is "-" where nothing was measured. The first line with the first four fields whose way is there counts. Text
+ * that was there stays.
  */
 #ifndef HD_KERNELS_CUDA_TUNE_FILE_H
 #define HD_KERNELS_CUDA_TUNE_FILE_H
@@ -14,8 +14,11 @@
 /* Of HEIMDALL_TUNING and the cache folder as in tune.h. false: no file, as there is no home folder. */
 bool hd_cuda_tune_file_name(char *path, size_t bytes);
 
-/* key: the first four fields with their tabs. way: out, "" where the file has none. */
-void hd_cuda_tune_file_find(const char *path, const char *key, char *way, size_t bytes);
+/*
+ * key: the first four fields with their tabs. way: out, of line number nth (from 0) with that key, "" where it is
+ * longer than `bytes`. false: there are no more.
+ */
+bool hd_cuda_tune_file_find(const char *path, const char *key, int nth, char *way, size_t bytes);
 
 /*
  * Adds a line (without its end), making folders that are missing. The file is replaced as a whole, so that a reader

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/cuda/product.h"
 #include "kernels/cuda/turn.h"
 
 #define BETA 0.5f
@@ -14,6 +15,7 @@
 #define SAMPLE_MS 0.2 /* a sample is as many calls as take about this long ... */
 #define CALLS_MAX 100 /* ... but at most */
 #define EPS 0x1p-23
+#define TF32_ERROR 0x1p-9 /* of a product whose factors are cut to 11 bits, relative */
 
 /* Outputs on the host, all beta after beta: (2, elements). */
 typedef struct results {
@@ -88,11 +90,13 @@ static bool fill(hd_trial *t, bool absolute, float beta, char *why)
 {
 	hd_status st = HD_OK;
 	for (int i = 0; st == HD_OK && i < HD_TUNE_INPUTS; i++)
-		st = hd_cuda_fill_random((float *)t->call.in[i], t->in_count[i], (uint32_t)i + 1, absolute, t->cuda);
+		st = hd_cuda_fill_random(
+		        (void *)t->call.in[i], HD_F32, t->in_count[i], (uint32_t)i + 1, absolute, t->cuda);
 	for (int i = 0; st == HD_OK && i < HD_TUNE_OUTPUTS; i++) {
 		size_t bytes = (size_t)t->out_count[i] * sizeof(float);
 		if (beta != 0)
-			st = hd_cuda_fill_random(t->call.out[i], t->out_count[i], (uint32_t)i + 101, absolute, t->cuda);
+			st = hd_cuda_fill_random(
+			        t->call.out[i], HD_F32, t->out_count[i], (uint32_t)i + 101, absolute, t->cuda);
 		else if (bytes && !good(cudaMemsetAsync(t->call.out[i], 0xff, bytes, t->cuda), why))
 			return false;
 	}
@@ -163,10 +167,11 @@ static uint32_t bits(float value)
 static bool compare(const hd_trial *t, char *why)
 {
 	double n = (double)t->op->terms(t->call.size), c = fmin(n, 6 * sqrt(n)) / 2 + 1;
+	double sum = c * EPS + (hd_cuda_linear_tf32() ? TF32_ERROR : 0);
 	for (int i = 0; i < HD_TUNE_OUTPUTS; i++) {
 		for (int64_t at = 0; at < betas(t) * t->out_count[i]; at++) {
 			double want = (double)t->want.of[i][at], got = (double)t->got.of[i][at];
-			double bound = 2 * EPS * (c * (double)t->size.of[i][at] + fabs(want));
+			double bound = 2 * (sum * (double)t->size.of[i][at] + EPS * fabs(want));
 			/* unequal is spelled so that NaN on either side fails */
 			if (!(fabs(got - want) <= bound)) {
 				snprintf(why, HD_TUNE_WHY, "output %d, index %ld: %.9g, ours %.9g, bound %.3g", i,

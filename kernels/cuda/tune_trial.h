@@ -5,9 +5,9 @@
  * Two ways agree where, for every element of every output,
  *   |ours - other| <= 2 (c eps M + eps |ours|), c = min(n, 6 sqrt n)/2 + 1, eps = 2^-23,
  * n being the number of terms of its sum and M the sum of their absolute values, which is what ours makes of the
- * inputs' absolute values. Each way may be off by half of it: that is the bound by which the tests hold an operation
- * to its reference (Higham and Mary 2019, theorem 2.4). Operations that are scaled are compared with beta 0 over NaN
- * and with beta 1/2 over numbers.
+ * inputs' absolute values; where products may round their inputs to TF32, c eps is 2^-9 larger. Each way may be off by
+ * half of it: that is the bound by which the tests hold an operation to its reference (Higham and Mary 2019,
+ * theorem 2.4). Operations that are scaled are compared with beta 0 over NaN and with beta 1/2 over numbers.
  */
 #ifndef HD_KERNELS_CUDA_TUNE_TRIAL_H
 #define HD_KERNELS_CUDA_TUNE_TRIAL_H

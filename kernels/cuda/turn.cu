@@ -48,11 +48,12 @@ __global__ void __launch_bounds__(HD_MAP_THREADS)
 }
 
 /*
- * p  out (n) float
+ * p  out (n) of T
  *
- * The last step of splitmix64 (Steele, Lea, Flood 2014) over seed and index. 4 bytes per element. Exact.
+ * The last step of splitmix64 (Steele, Lea, Flood 2014) over seed and index, rounded to T. sizeof(T) bytes per element.
  */
-__global__ void __launch_bounds__(HD_MAP_THREADS) random_kernel(float *p, int64_t n, uint32_t seed, bool absolute)
+template <typename T>
+__global__ void __launch_bounds__(HD_MAP_THREADS) random_kernel(T *p, int64_t n, uint32_t seed, bool absolute)
 {
 	int64_t threads = (int64_t)gridDim.x * blockDim.x;
 	for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += threads) {
@@ -61,8 +62,13 @@ __global__ void __launch_bounds__(HD_MAP_THREADS) random_kernel(float *p, int64_
 		z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
 		z ^= z >> 31;
 		float value = (float)(z >> 40) * 0x1p-23f - 1.0f;
-		p[i] = absolute && value < 0 ? -value : value;
+		p[i] = hd_narrow<T>(absolute && value < 0 ? -value : value);
 	}
+}
+
+template <typename T> void fill(void *p, int64_t n, uint32_t seed, bool absolute, cudaStream_t stream)
+{
+	random_kernel<T><<<hd_cuda_map_grid(n), HD_MAP_THREADS, 0, stream>>>(static_cast<T *>(p), n, seed, absolute);
 }
 
 } /* namespace */
@@ -86,9 +92,9 @@ hd_status hd_cuda_add_bias(float *y, const float *b, int64_t rows, int64_t C, cu
 	return HD_CUDA_LAUNCHED(add_bias);
 }
 
-hd_status hd_cuda_fill_random(float *p, int64_t n, uint32_t seed, bool absolute, cudaStream_t stream)
+hd_status hd_cuda_fill_random(void *p, hd_dtype dt, int64_t n, uint32_t seed, bool absolute, cudaStream_t stream)
 {
 	if (n > 0)
-		random_kernel<<<hd_cuda_map_grid(n), HD_MAP_THREADS, 0, stream>>>(p, n, seed, absolute);
+		HD_BY_DTYPE(fill_random, dt, fill<T>(p, n, seed, absolute, stream));
 	return HD_CUDA_LAUNCHED(fill_random);
 }

@@ -16,10 +16,10 @@ hd_status hd_cuda_turn(float *out, const float *in, float beta, int64_t rows, in
 hd_status hd_cuda_add_bias(float *y, const float *b, int64_t rows, int64_t C, cudaStream_t stream);
 
 /*
- * p[i], i < n, uniform in [-1, 1) from the seed, the absolute values of the same numbers where `absolute`: what a
+ * p[i] of dt, i < n, uniform in [-1, 1) from the seed, the absolute values of the same numbers where `absolute`: what a
  * variant is tried on.
  */
-hd_status hd_cuda_fill_random(float *p, int64_t n, uint32_t seed, bool absolute, cudaStream_t stream);
+hd_status hd_cuda_fill_random(void *p, hd_dtype dt, int64_t n, uint32_t seed, bool absolute, cudaStream_t stream);
 
 #ifdef __cplusplus
 }

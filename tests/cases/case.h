@@ -10,6 +10,7 @@
 
 #define HD_CASE_DIMS 8
 #define HD_CASE_BUFFERS 16
+#define HD_WANTS_NAN (-1.0)
 #define HD_EPS 0x1p-23 /* spacing of floats at 1, twice the rounding error */
 
 typedef struct hd_shape {
@@ -27,7 +28,7 @@ typedef struct hd_buffer {
 	double *value;     /* image as doubles */
 	double *want;      /* outputs: the reference */
 	double *magnitude; /* outputs: sum |terms| of each element */
-	double *bound;     /* outputs: largest error allowed; INFINITY: element unspecified, not compared */
+	double *bound;     /* outputs: largest error allowed; INFINITY: not compared; HD_WANTS_NAN: has to be NaN */
 	void *base;        /* device memory with its guards */
 	void *device;      /* what the operation gets */
 } hd_buffer;

@@ -321,7 +321,7 @@ static void assemble_make(hd_case_run *run, const hd_ops *ops)
 {
 	(void)ops;
 	const int64_t *d = run->shape->d;
-	hd_output(run, "out", HD_F32, d[0] * d[2] * d[4] * d[1]);
+	hd_output(run, "out", run->dtype, d[0] * d[2] * d[4] * d[1]);
 	hd_buffer *db = hd_input(run, "db", HD_F16, SAMPLES * d[1] * d[2] * d[3], -100, 20);
 	/* sample 0, channel 0 is constant: no variance */
 	for (int64_t i = 0; i < d[2] * d[3]; i++)
@@ -352,8 +352,8 @@ static hd_status assemble_call(const hd_ops *ops, const hd_case_run *run)
 	const int64_t *d = run->shape->d;
 	return ops->assemble_batch(hd_dev(run, "out"), hd_dev(run, "db"), hd_dev(run, "index"), hd_dev(run, "start"),
 	        hd_dev(run, "mean"), hd_dev(run, "rstd"), hd_dev(run, "silence"), hd_dev(run, "offset"),
-	        run->variant == 3 ? &assemble_augment : NULL, hd_dev(run, "key"), hd_dev(run, "sample"), HD_F32, d[0],
-	        d[1], d[2], d[3], d[4], NULL);
+	        run->variant == 3 ? &assemble_augment : NULL, hd_dev(run, "key"), hd_dev(run, "sample"), run->dtype,
+	        d[0], d[1], d[2], d[3], d[4], NULL);
 }
 
 static double *doubles(int64_t count)
@@ -404,9 +404,14 @@ static double assemble_bytes(const hd_shape *s)
 	return 6 * (double)(s->d[0] * s->d[1] * s->d[2] * s->d[4]);
 }
 
+static double assemble_narrow_bytes(const hd_shape *s)
+{
+	return 4 * (double)(s->d[0] * s->d[1] * s->d[2] * s->d[4]);
+}
+
 static const hd_shape assemble_shapes[] = {
         {{0, 3, 4, 9, 5}}, {{1, 1, 1, 1, 1}}, {{4, 3, 7, 9, 9}}, {{5, 2, 16, 40, 31}}, {{4, 3, 128, 37, 32}}};
 static const hd_shape assemble_bench[] = {{{32, 3, 128, 376, 32}}, {{256, 3, 128, 376, 32}}};
 const hd_case hd_case_assemble_batch = {"assemble_batch", "N C M T W", assemble_shapes, HD_COUNT(assemble_shapes),
         assemble_bench, HD_COUNT(assemble_bench), VARIANTS, false, assemble_make, assemble_call, assemble_reference,
-        NULL, assemble_flops, assemble_bytes, false, NULL};
+        NULL, assemble_flops, assemble_bytes, true, assemble_narrow_bytes};

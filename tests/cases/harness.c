@@ -383,13 +383,20 @@ done:
 	return st;
 }
 
+/* The same infinity is no difference; the comparison is spelled so that NaN on either side fails. */
+static bool within(double got, double want, double bound)
+{
+	if (bound == HD_WANTS_NAN)
+		return isnan(got);
+	return isinf(bound) || got == want || fabs(got - want) <= bound;
+}
+
 static hd_status compare(
         const hd_case_run *run, const hd_backend *backend, const hd_buffer *b, const unsigned char *data)
 {
 	for (size_t i = 0; i < b->count; i++) {
 		double got = load(data, b->dtype, i), want = b->want[i];
-		/* the same infinity is no difference; unequal is spelled so that NaN on either side fails */
-		if (!isinf(b->bound[i]) && got != want && !(fabs(got - want) <= b->bound[i])) {
+		if (!within(got, want, b->bound[i])) {
 			char what[160];
 			snprintf(what, sizeof what, "index %zu got %.9g want %.9g bound %.3g", i, got, want,
 			        b->bound[i]);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Cases of ReLU with dropout, the loss and the optimizer. */
+/* Cases of ReLU with dropout, drop path and the loss. */
 #include <math.h>
 
 #include "tests/cases/case.h"
@@ -25,7 +25,7 @@ static void drop_fwd_make(hd_case_run *run, const hd_ops *ops)
 static hd_status drop_fwd_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->relu_dropout_fwd(hd_dev(run, "y"), hd_dev(run, "x"), hd_dev(run, "key"), hd_dev(run, "sample"),
-	        LAYER, drop_p[run->variant], HD_F32, run->shape->d[0], run->shape->d[1], NULL);
+	        LAYER, drop_p[run->variant], run->shape->d[0], run->shape->d[1], NULL);
 }
 
 /* 1-p, its reciprocal and the product round once each, half an eps of the result in hd_bound's term. */
@@ -60,8 +60,8 @@ static void drop_bwd_make(hd_case_run *run, const hd_ops *ops)
 
 static hd_status drop_bwd_call(const hd_ops *ops, const hd_case_run *run)
 {
-	return ops->relu_dropout_bwd(hd_dev(run, "dx"), hd_dev(run, "dy"), hd_dev(run, "y"), drop_p[run->variant],
-	        HD_F32, run->shape->d[0], NULL);
+	return ops->relu_dropout_bwd(
+	        hd_dev(run, "dx"), hd_dev(run, "dy"), hd_dev(run, "y"), drop_p[run->variant], run->shape->d[0], NULL);
 }
 
 static void drop_bwd_reference(hd_case_run *run)
@@ -171,18 +171,26 @@ const hd_case hd_case_drop_path_scale = {"drop_path_scale", "B N", path_shapes, 
 /*
  * ---- gaussian_nll; d: N ----
  * Variants: each kind with each bound, label_sigma NULL or not; then the same with rows of weight 0 that hold NaN, and
- * with values of softplus(u) on the clamp's bounds to the last bit, as it is u itself from 37 on.
+ * with values of softplus(u) on the clamp's bounds to the last bit, as it is u itself from 37 on; then all of these
+ * with a scale of the loss.
  */
 #define NLL_KINDS 3
 #define NLL_BOUNDS 2
 #define NLL_PLAIN (NLL_KINDS * NLL_BOUNDS * 2)
-#define NLL_VARIANTS (2 * NLL_PLAIN)
-#define NLL_SCALE 0.7f
+#define NLL_VARIANTS (4 * NLL_PLAIN)
+#define NLL_SCALE 0.7
+#define NLL_LOSS_SCALE 1234.5
 #define KINK_DISTANCE 0.01 /* differences do not converge over the kinks of the clamp */
 
 static bool nll_rough(const hd_case_run *run)
 {
-	return run->variant >= NLL_PLAIN;
+	return run->variant / NLL_PLAIN % 2;
+}
+
+/* What the gradients are multiplied by. */
+static double nll_scale(const hd_case_run *run)
+{
+	return hd_val(run, "scale")[0] * (hd_has(run, "loss_scale") ? hd_val(run, "loss_scale")[0] : 1);
 }
 
 static hd_loss nll_settings(const hd_case_run *run)
@@ -229,6 +237,9 @@ static void nll_make(hd_case_run *run, const hd_ops *ops)
 	hd_buffer *weight = hd_input(run, "weight", HD_F32, N, 0.5, 2), *label = NULL;
 	if (run->variant / (NLL_KINDS * NLL_BOUNDS) % 2)
 		label = hd_input(run, "label_sigma", HD_F32, N, 0, reach);
+	hd_set(hd_input(run, "scale", HD_F32, 1, 0, 1), 0, NLL_SCALE);
+	if (run->variant >= NLL_VARIANTS / 2)
+		hd_set(hd_input(run, "loss_scale", HD_F32, 1, 0, 1), 0, NLL_LOSS_SCALE);
 	if (loss.bound == HD_BOUND_CLAMP)
 		nll_place_u(u, &loss, nll_rough(run));
 	for (int64_t n = 0; n < N; n++) {
@@ -252,7 +263,8 @@ static hd_status nll_call(const hd_ops *ops, const hd_case_run *run)
 	hd_loss loss = nll_settings(run);
 	return ops->gaussian_nll(hd_dev(run, "sums"), hd_dev(run, "sigma"), hd_dev(run, "dmu"), hd_dev(run, "du"),
 	        hd_dev(run, "mu"), hd_dev(run, "u"), hd_dev(run, "target"), hd_dev(run, "weight"),
-	        hd_dev(run, "label_sigma"), &loss, NLL_SCALE, run->shape->d[0], NULL);
+	        hd_dev(run, "label_sigma"), &loss, hd_dev(run, "scale"), hd_dev(run, "loss_scale"), run->shape->d[0],
+	        NULL);
 }
 
 /*
@@ -264,7 +276,7 @@ static void nll_magnitudes(hd_case_run *run, int64_t i, const hd_loss *loss)
 	double w = hd_val(run, "weight")[i / 2], s = hd_want(run, "sigma")[i], *sums = hd_mag(run, "sums");
 	double label = hd_has(run, "label_sigma") ? hd_val(run, "label_sigma")[i / 2] : 0, root = hypot(s, label);
 	double mu = hd_val(run, "mu")[i], target = hd_val(run, "target")[i], sizes = fabs(mu) + fabs(target);
-	double z = fabs(mu - target) / root, dz = sizes / root, scale = (double)NLL_SCALE * w;
+	double z = fabs(mu - target) / root, dz = sizes / root, scale = nll_scale(run) * w;
 	double factor = loss->kind == HD_LOSS_BETA_NLL ? pow(root, 2 * (double)loss->beta) : 1;
 	double logs = w * (fabs(log(root)) + 1), squares = w * (z * z + z * dz);
 	sums[1] += w / 2;
@@ -282,8 +294,8 @@ static void nll_magnitudes(hd_case_run *run, int64_t i, const hd_loss *loss)
 
 /*
  * Softplus, two exponentials and the sums of sigma: 6 eps, and 2 more in root. du takes root's 8, as much for
- * sigma/root, and the slope's. The factor of beta-nll adds 2 beta times root's and its own 2. Sums add 2N such terms.
- * Sigma of a row of weight 0 that holds NaN is unspecified.
+ * sigma/root, and the slope's; both gradients the scales' product, half an eps. The factor of beta-nll adds 2 beta
+ * times root's and its own 2. Sums add 2N such terms. Sigma of a row of weight 0 that holds NaN is unspecified.
  */
 static void nll_reference(hd_case_run *run)
 {
@@ -294,7 +306,7 @@ static void nll_reference(hd_case_run *run)
 	double factor_c = loss.kind == HD_LOSS_BETA_NLL ? 16 * (double)loss.beta + 2 : 0;
 	ref_gaussian_nll(hd_want(run, "sums"), sigma->want, hd_want(run, "dmu"), hd_want(run, "du"), hd_val(run, "mu"),
 	        hd_val(run, "u"), hd_val(run, "target"), w,
-	        hd_has(run, "label_sigma") ? hd_val(run, "label_sigma") : NULL, &loss, (double)NLL_SCALE, N);
+	        hd_has(run, "label_sigma") ? hd_val(run, "label_sigma") : NULL, &loss, nll_scale(run), N);
 	for (int64_t i = 0; i < 2 * N; i++) {
 		sigma->magnitude[i] = sigma->want[i];
 		if (w[i / 2] != 0)
@@ -302,8 +314,8 @@ static void nll_reference(hd_case_run *run)
 	}
 	hd_bound(run, "sums", hd_sum_c(2 * N) + 8 + factor_c);
 	hd_bound(run, "sigma", 6);
-	hd_bound(run, "dmu", 8 + factor_c);
-	hd_bound(run, "du", 16 + factor_c);
+	hd_bound(run, "dmu", 8.5 + factor_c);
+	hd_bound(run, "du", 16.5 + factor_c);
 	for (int64_t i = 0; i < 2 * N; i++)
 		if (w[i / 2] == 0 && nll_rough(run))
 			sigma->bound[i] = INFINITY;
@@ -349,7 +361,7 @@ static void nll_f_of_u(double *y, const double *u, const hd_case_run *run)
 static hd_status nll_gradient(hd_case_run *run)
 {
 	hd_status st = HD_OK;
-	const double g = (double)NLL_SCALE;
+	const double g = nll_scale(run);
 	int64_t n = 2 * run->shape->d[0];
 	if (nll_rough(run))
 		return HD_OK;
@@ -374,135 +386,3 @@ static const hd_shape nll_bench[] = {{{32}}, {{4096}}};
 const hd_case hd_case_gaussian_nll = {"gaussian_nll", "N", nll_shapes, HD_COUNT(nll_shapes), nll_bench,
         HD_COUNT(nll_bench), NLL_VARIANTS, false, nll_make, nll_call, nll_reference, nll_gradient, nll_flops, nll_bytes,
         false, NULL};
-
-/* ---- sum_squares; d: n ---- */
-
-static void squares_make(hd_case_run *run, const hd_ops *ops)
-{
-	hd_output(run, "out", HD_F32, 1);
-	hd_input(run, "g", HD_F32, run->shape->d[0], -1, 1);
-	hd_scratch(run, ops->sum_squares_work(run->shape->d[0]));
-}
-
-static hd_status squares_call(const hd_ops *ops, const hd_case_run *run)
-{
-	return ops->sum_squares(hd_dev(run, "out"), hd_dev(run, "g"), hd_dev(run, "work"), run->shape->d[0], NULL);
-}
-
-static void squares_reference(hd_case_run *run)
-{
-	hd_want(run, "out")[0] = ref_sum_squares(hd_val(run, "g"), run->shape->d[0]);
-	hd_mag(run, "out")[0] = hd_want(run, "out")[0];
-	hd_bound(run, "out", hd_sum_c(run->shape->d[0]));
-}
-
-static double squares_flops(const hd_shape *s)
-{
-	return 2 * (double)s->d[0];
-}
-
-static double squares_bytes(const hd_shape *s)
-{
-	return 4 * (double)s->d[0];
-}
-
-static const hd_shape squares_shapes[] = {{{0}}, {{1}}, {{15}}, {{17}}, {{1024}}, {{65537}}};
-static const hd_shape squares_bench[] = {{{3400704}}, {{28000256}}};
-const hd_case hd_case_sum_squares = {"sum_squares", "n", squares_shapes, HD_COUNT(squares_shapes), squares_bench,
-        HD_COUNT(squares_bench), 1, false, squares_make, squares_call, squares_reference, NULL, squares_flops,
-        squares_bytes, false, NULL};
-
-/* ---- adamw; d: n; variants: clip not reached, clipped, clip off, norm NaN, norm infinite; then these with ema ---- */
-
-enum { ADAMW_BELOW, ADAMW_CLIPPED, ADAMW_OFF, ADAMW_NAN, ADAMW_INFINITE, ADAMW_NORMS };
-#define ADAMW_VARIANTS (2 * ADAMW_NORMS)
-#define ADAMW_HYPER ((int)(sizeof(hd_adamw_hyper) / sizeof(float)))
-
-static void adamw_make(hd_case_run *run, const hd_ops *ops)
-{
-	(void)ops;
-	static const double norm2[] = {0.25, 400, 400, NAN, INFINITY};
-	static const double hyper[ADAMW_HYPER] = {0.01, 0.9, 0.999, 1e-8, 0.05, 1, 0.271, 0.002997, 0.95};
-	int64_t n = run->shape->d[0];
-	int norm = run->variant % ADAMW_NORMS;
-	hd_buffer *p = hd_output(run, "p", HD_F32, n), *m = hd_output(run, "m", HD_F32, n);
-	hd_buffer *v = hd_output(run, "v", HD_F32, n), *skipped = hd_output(run, "skipped", HD_I32, 1);
-	hd_buffer *ema = run->variant >= ADAMW_NORMS ? hd_output(run, "ema", HD_F32, n) : NULL;
-	for (int64_t i = 0; i < n; i++) {
-		hd_set(p, i, hd_random(run, -1, 1));
-		hd_set(m, i, hd_random(run, -0.1, 0.1));
-		hd_set(v, i, hd_random(run, 0.0001, 0.01));
-		if (ema)
-			hd_set(ema, i, hd_random(run, -1, 1));
-	}
-	hd_set(skipped, 0, 3);
-	hd_input(run, "g", HD_F32, n, -1, 1);
-	hd_set(hd_input(run, "norm2", HD_F32, 1, 0, 1), 0, norm2[norm]);
-	hd_buffer *h = hd_input(run, "hyper", HD_F32, ADAMW_HYPER, 0, 1);
-	for (int i = 0; i < ADAMW_HYPER; i++)
-		hd_set(h, i, i == 5 && norm == ADAMW_OFF ? 0 : hyper[i]);
-	hd_input(run, "chunk_lr", HD_F32, n / HD_CHUNK, 0.5, 1);
-	hd_buffer *decay = hd_input(run, "chunk_decay", HD_F32, n / HD_CHUNK, 0, 1);
-	for (int64_t i = 0; i < n / HD_CHUNK; i++)
-		hd_set(decay, i, (double)(i % 2));
-}
-
-static hd_status adamw_call(const hd_ops *ops, const hd_case_run *run)
-{
-	return ops->adamw(hd_dev(run, "p"), hd_dev(run, "m"), hd_dev(run, "v"), hd_dev(run, "ema"),
-	        hd_dev(run, "skipped"), hd_dev(run, "g"), hd_dev(run, "norm2"), hd_dev(run, "hyper"),
-	        hd_dev(run, "chunk_lr"), hd_dev(run, "chunk_decay"), run->shape->d[0], NULL);
-}
-
-/*
- * g' is off by 2 eps (root, sum, quotient, product), so m by 3 eps of its terms and v, with g' squared, by 6.
- * The step takes m's error whole, half of v's, and 6 more roundings; p adds two for the decay. The average takes its
- * share of p's error and 2 eps of its terms (1-d, product, sum).
- */
-static void adamw_reference(hd_case_run *run)
-{
-	hd_buffer *p = hd_find(run, "p"), *m = hd_find(run, "m"), *v = hd_find(run, "v"),
-	          *skipped = hd_find(run, "skipped"), *ema = hd_has(run, "ema") ? hd_find(run, "ema") : NULL;
-	const double *h = hd_val(run, "hyper"), *g = hd_val(run, "g");
-	double norm2 = hd_val(run, "norm2")[0];
-	bool skip = !isfinite(norm2);
-	skipped->want[0] = skipped->value[0] + skip;
-	hd_exact(run, "skipped");
-	for (size_t i = 0; i < p->count; i++) {
-		double lr = hd_val(run, "chunk_lr")[i / HD_CHUNK], decay = hd_val(run, "chunk_decay")[i / HD_CHUNK];
-		p->want[i] = p->value[i];
-		m->want[i] = m->value[i];
-		v->want[i] = v->value[i];
-		p->bound[i] = m->bound[i] = v->bound[i] = 0;
-		if (ema) {
-			ema->want[i] = ema->value[i];
-			ema->bound[i] = 0;
-		}
-		if (skip)
-			continue;
-		ref_adamw(&p->want[i], &m->want[i], &v->want[i], ema ? &ema->want[i] : NULL, g[i], norm2, h, lr, decay);
-		double old = fabs(h[1] * m->value[i]), added = fabs(m->want[i] - h[1] * m->value[i]);
-		double per_m = h[0] * lr / h[6] / (sqrt(v->want[i] / h[7]) + h[3]);
-		m->bound[i] = 3 * HD_EPS * (old + added);
-		v->bound[i] = 6 * HD_EPS * v->want[i];
-		p->bound[i] = per_m * (m->bound[i] + 9 * HD_EPS * fabs(m->want[i])) + 2 * HD_EPS * fabs(p->value[i]);
-		if (ema)
-			ema->bound[i] = (1 - h[8]) * p->bound[i] +
-			                2 * HD_EPS * (fabs(h[8] * ema->value[i]) + fabs((1 - h[8]) * p->want[i]));
-	}
-}
-
-static double adamw_flops(const hd_shape *s)
-{
-	return 14 * (double)s->d[0];
-}
-
-static double adamw_bytes(const hd_shape *s)
-{
-	return 28 * (double)s->d[0]; /* without ema */
-}
-
-static const hd_shape adamw_shapes[] = {{{0}}, {{HD_CHUNK}}, {{3 * HD_CHUNK}}, {{17 * HD_CHUNK}}};
-static const hd_shape adamw_bench[] = {{{3400704}}, {{28000256}}};
-const hd_case hd_case_adamw = {"adamw", "n", adamw_shapes, HD_COUNT(adamw_shapes), adamw_bench, HD_COUNT(adamw_bench),
-        ADAMW_VARIANTS, false, adamw_make, adamw_call, adamw_reference, NULL, adamw_flops, adamw_bytes, false, NULL};

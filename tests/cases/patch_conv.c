@@ -35,18 +35,18 @@ static int64_t filter_size(const hd_shape *s)
 static void fwd_make(hd_case_run *run, const hd_ops *ops)
 {
 	const hd_shape *s = run->shape;
-	hd_output(run, "y", HD_F32, output_size(s));
-	hd_input(run, "x", HD_F32, input_size(s), -1, 1);
-	hd_input(run, "w", HD_F32, filter_size(s), -1, 1);
+	hd_output(run, "y", run->dtype, output_size(s));
+	hd_input(run, "x", run->dtype, input_size(s), -1, 1);
+	hd_input(run, "w", run->dtype, filter_size(s), -1, 1);
 	if (run->variant == 0)
-		hd_input(run, "b", HD_F32, s->d[4], -1, 1);
+		hd_input(run, "b", run->dtype, s->d[4], -1, 1);
 	hd_scratch(run, ops->patch_conv_fwd_work(SIZES(s->d)));
 }
 
 static hd_status fwd_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->patch_conv_fwd(hd_dev(run, "y"), hd_dev(run, "x"), hd_dev(run, "w"), hd_dev(run, "b"),
-	        hd_dev(run, "work"), HD_F32, SIZES(run->shape->d), NULL);
+	        hd_dev(run, "work"), run->dtype, SIZES(run->shape->d), NULL);
 }
 
 static void fwd_reference(hd_case_run *run)
@@ -59,16 +59,16 @@ static void fwd_reference(hd_case_run *run)
 static void data_make(hd_case_run *run, const hd_ops *ops)
 {
 	const hd_shape *s = run->shape;
-	hd_output(run, "dx", HD_F32, input_size(s));
-	hd_input(run, "dy", HD_F32, output_size(s), -1, 1);
-	hd_input(run, "w", HD_F32, filter_size(s), -1, 1);
+	hd_output(run, "dx", run->dtype, input_size(s));
+	hd_input(run, "dy", run->dtype, output_size(s), -1, 1);
+	hd_input(run, "w", run->dtype, filter_size(s), -1, 1);
 	hd_scratch(run, ops->patch_conv_bwd_data_work(SIZES(s->d)));
 }
 
 static hd_status data_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->patch_conv_bwd_data(hd_dev(run, "dx"), hd_dev(run, "dy"), hd_dev(run, "w"), hd_dev(run, "work"),
-	        HD_F32, SIZES(run->shape->d), NULL);
+	        run->dtype, SIZES(run->shape->d), NULL);
 }
 
 static void data_reference(hd_case_run *run)
@@ -97,15 +97,15 @@ static void weight_make(hd_case_run *run, const hd_ops *ops)
 	hd_gradient_output(run, "dw", filter_size(s));
 	if (run->variant == 0)
 		hd_gradient_output(run, "db", s->d[4]);
-	hd_input(run, "dy", HD_F32, output_size(s), -1, 1);
-	hd_input(run, "x", HD_F32, input_size(s), -1, 1);
+	hd_input(run, "dy", run->dtype, output_size(s), -1, 1);
+	hd_input(run, "x", run->dtype, input_size(s), -1, 1);
 	hd_scratch(run, ops->patch_conv_bwd_weight_work(SIZES(s->d)));
 }
 
 static hd_status weight_call(const hd_ops *ops, const hd_case_run *run)
 {
 	return ops->patch_conv_bwd_weight(hd_dev(run, "dw"), hd_dev(run, "db"), hd_dev(run, "dy"), hd_dev(run, "x"),
-	        (float)run->beta, hd_dev(run, "work"), HD_F32, SIZES(run->shape->d), NULL);
+	        (float)run->beta, hd_dev(run, "work"), run->dtype, SIZES(run->shape->d), NULL);
 }
 
 static void weight_reference(hd_case_run *run)
@@ -153,16 +153,28 @@ static double conv_bytes(const hd_shape *s)
 	return 4 * (double)(input_size(s) + output_size(s) + filter_size(s));
 }
 
+static double narrow_bytes(const hd_shape *s)
+{
+	return conv_bytes(s) / 2;
+}
+
+/* The gradient of the filters stays float. */
+static double narrow_weight_bytes(const hd_shape *s)
+{
+	return conv_bytes(s) / 2 + 2 * (double)filter_size(s);
+}
+
 static const hd_shape conv_shapes[] = {{{0, 4, 4, 3, 5, 2}}, {{1, 1, 1, 1, 1, 1}}, {{2, 5, 7, 3, 6, 2}},
         {{2, 4, 9, 5, 7, 4}}, {{1, 3, 3, 2, 3, 4}}, {{2, 32, 8, 3, 40, 4}}, {{3, 8, 2, 31, 17, 2}},
         {{2, 16, 4, 40, 80, 2}}};
 static const hd_shape conv_bench[] = {{{32, 128, 32, 3, 40, 4}}, {{32, 32, 8, 40, 80, 2}}, {{32, 16, 4, 80, 160, 2}},
         {{32, 8, 2, 160, 320, 2}}, {{32, 32, 8, 96, 192, 2}}};
 const hd_case hd_case_patch_conv_fwd = {"patch_conv_fwd", "N H W C K p", conv_shapes, HD_COUNT(conv_shapes), conv_bench,
-        HD_COUNT(conv_bench), 2, false, fwd_make, fwd_call, fwd_reference, NULL, conv_flops, conv_bytes, false, NULL};
+        HD_COUNT(conv_bench), 2, false, fwd_make, fwd_call, fwd_reference, NULL, conv_flops, conv_bytes, true,
+        narrow_bytes};
 const hd_case hd_case_patch_conv_bwd_data = {"patch_conv_bwd_data", "N H W C K p", conv_shapes, HD_COUNT(conv_shapes),
         conv_bench, HD_COUNT(conv_bench), 1, false, data_make, data_call, data_reference, data_gradient, conv_flops,
-        conv_bytes, false, NULL};
+        conv_bytes, true, narrow_bytes};
 const hd_case hd_case_patch_conv_bwd_weight = {"patch_conv_bwd_weight", "N H W C K p", conv_shapes,
         HD_COUNT(conv_shapes), conv_bench, HD_COUNT(conv_bench), 2, true, weight_make, weight_call, weight_reference,
-        weight_gradient, conv_flops, conv_bytes, false, NULL};
+        weight_gradient, conv_flops, conv_bytes, true, narrow_weight_bytes};

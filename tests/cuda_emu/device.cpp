@@ -10,13 +10,18 @@ namespace hd_emu
 {
 
 static thread_local cudaError_t last_error = cudaSuccess;
-static thread_local int current_device;
+static thread_local int chosen_device;
 
 cudaError_t keep(cudaError_t error)
 {
 	if (error != cudaSuccess && error != cudaErrorNotReady)
 		last_error = error;
 	return error;
+}
+
+int current_device()
+{
+	return chosen_device;
 }
 
 struct ErrorText {
@@ -41,6 +46,7 @@ static const ErrorText error_texts[] = {
         HD_EMU_ERROR(cudaErrorInvalidDeviceFunction, "invalid device function"),
         HD_EMU_ERROR(cudaErrorNoDevice, "no CUDA-capable device is detected"),
         HD_EMU_ERROR(cudaErrorInvalidDevice, "invalid device ordinal"),
+        HD_EMU_ERROR(cudaErrorDevicesUnavailable, "CUDA-capable device(s) is/are busy or unavailable"),
         HD_EMU_ERROR(cudaErrorInvalidResourceHandle, "invalid resource handle"),
         HD_EMU_ERROR(cudaErrorIllegalState, "the operation cannot be performed in the present state"),
         HD_EMU_ERROR(cudaErrorNotReady, "device not ready"),
@@ -107,9 +113,12 @@ static const Attribute attributes[] = {
         {cudaDevAttrAsyncEngineCount, 1},
 };
 
-static void fill_properties(cudaDeviceProp *p)
+static void fill_properties(cudaDeviceProp *p, int device)
 {
 	memset(p, 0, sizeof *p);
+	p->uuid.bytes[0] = static_cast<char>(UUID_FIRST_BYTE);
+	p->uuid.bytes[3] = static_cast<char>(device);
+	p->pciBusID = settings.devices - 1 - device;
 	snprintf(p->name, sizeof p->name, "CUDA emulation on the host");
 	p->major = CAPABILITY_MAJOR;
 	p->minor = CAPABILITY_MINOR;
@@ -164,8 +173,10 @@ cudaError_t cudaSetDevice(int device)
 {
 	HD_EMU_ENTRY();
 	cudaError_t error = check_device(device);
+	if (!error && others(device).exclusive)
+		error = cudaErrorDevicesUnavailable;
 	if (!error)
-		current_device = device;
+		chosen_device = device;
 	return keep(error);
 }
 
@@ -174,7 +185,7 @@ cudaError_t cudaGetDevice(int *device)
 	HD_EMU_ENTRY();
 	if (settings.devices == 0)
 		return keep(cudaErrorNoDevice);
-	*device = current_device;
+	*device = chosen_device;
 	return cudaSuccess;
 }
 
@@ -183,7 +194,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device)
 	HD_EMU_ENTRY();
 	cudaError_t error = check_device(device);
 	if (!error)
-		fill_properties(properties);
+		fill_properties(properties, device);
 	return keep(error);
 }
 
@@ -209,7 +220,7 @@ cudaError_t cudaDeviceCanAccessPeer(int *can, int, int)
 
 cudaError_t cudaDeviceGetPCIBusId(char *text, int length, int device)
 {
-	snprintf(text, static_cast<size_t>(length), "0000:%02x:00.0", device);
+	snprintf(text, static_cast<size_t>(length), "0000:%02x:00.0", settings.devices - 1 - device);
 	return cudaSuccess;
 }
 

@@ -46,6 +46,18 @@ struct Settings {
 };
 extern Settings settings;
 
+/* What others do on a device: an entry of HD_EMU_NVML. */
+struct Others {
+	long free_mb;    /* -1: all but what this process has */
+	int utilization; /* percent */
+	int pid;         /* 0: nobody */
+	long pid_mb;     /* -1: NVML cannot tell */
+	bool exclusive;  /* somebody has the device to himself: it does not start */
+};
+
+/* Of a device in CUDA's order. The list of HD_EMU_NVML is in order of the bus, which is the reverse. */
+const Others &others(int device);
+
 /* Uniform in 0 .. n-1, from the seed of HD_EMU_ORDER. */
 unsigned random_below(unsigned n);
 
@@ -115,6 +127,12 @@ class Entry
 
 extern bool in_host_function;
 
+/* Of the calling thread. */
+int current_device();
+
+/* First bytes of a device's UUID are 0xe0, 0, 0 and its number; all others are zero. */
+enum { UUID_FIRST_BYTE = 0xe0 };
+
 /* Keeps an error for cudaGetLastError and returns it. */
 cudaError_t keep(cudaError_t error);
 
@@ -169,6 +187,9 @@ struct OpenMemory {
 };
 
 bool is_pinned(const void *address);
+
+/* Bytes that could still be had on the device, HD_EMU_MEMORY_MB of which there are. */
+size_t memory_left(int device);
 size_t leaked_memory();
 
 /* ---- streams.cpp ---- */
@@ -186,6 +207,9 @@ cudaError_t submit(cudaStream_t stream, const char *what, Work work, WorkKind ki
 
 /* Of the monotonic clock. */
 double milliseconds();
+
+/* The device that a stream belongs to: a kernel is launched by a thread whose current one that is. */
+int device_of(cudaStream_t stream);
 
 /* Runs the stream's work to its end. */
 void drain(cudaStream_t stream);

@@ -30,6 +30,20 @@ void hd_emu_writes(const void *address, size_t bytes)
 	touch(address, bytes, true);
 }
 
+bool hd_emu_describe(int device, struct hd_emu_device *out)
+{
+	HD_EMU_ENTRY();
+	if (device < 0 || device >= settings.devices)
+		return false;
+	const Others &o = others(device);
+	out->total = settings.memory_bytes;
+	out->free = memory_left(device);
+	out->utilization = o.utilization;
+	out->pid = o.pid;
+	out->pid_bytes = o.pid_mb < 0 ? ~0ull : static_cast<unsigned long long>(o.pid_mb) << 20;
+	return true;
+}
+
 void hd_emu_fail(const char *format, ...)
 {
 	char text[1024];

@@ -56,6 +56,8 @@ cudaError_t launch(const LaunchShape &shape, const Kernel &kernel)
 	});
 	std::string name = display_name(shape, kernel);
 	cudaError_t error = check_shape(shape, kernel.function);
+	if (!error && device_of(shape.stream) != current_device())
+		error = cudaErrorInvalidResourceHandle;
 	if (error) {
 		trace("%s is refused: %s", name.c_str(), cudaGetErrorName(error));
 		return keep(error);

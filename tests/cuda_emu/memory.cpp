@@ -27,13 +27,14 @@ struct Allocation {
 	size_t bytes;
 	Kind kind;
 	const void *caller;
+	int device;
 };
 typedef std::map<uintptr_t, Allocation> Allocations;
 
 /* Never destroyed: programs free memory until their very end. */
 static Allocations &allocations = *new Allocations;
 static std::map<uintptr_t, size_t> &freed = *new std::map<uintptr_t, size_t>;
-static size_t device_bytes;
+static std::map<int, size_t> &device_bytes = *new std::map<int, size_t>;
 static int open_depth;
 
 static uintptr_t number(const void *address)
@@ -170,9 +171,9 @@ static void *allocate(size_t bytes, Kind kind, const void *caller)
 	fill_guards(memory, bytes);
 	forget_freed(number(memory), bytes);
 	Allocation &a = allocations[number(memory)];
-	a = {bytes, kind, caller};
+	a = {bytes, kind, caller, current_device()};
 	if (kind == DEVICE)
-		device_bytes += accounted(bytes);
+		device_bytes[a.device] += accounted(bytes);
 	if (open_depth == 0)
 		set_poison(number(memory), a, true);
 	return memory;
@@ -189,16 +190,25 @@ static bool release(void *memory, Kind kind)
 		fail("something was written %s an allocation of %zu bytes that is being freed", side, a->second.bytes);
 	set_poison(a->first, a->second, false);
 	if (kind == DEVICE)
-		device_bytes -= accounted(a->second.bytes);
+		device_bytes[a->second.device] -= accounted(a->second.bytes);
 	remember_freed(a->first, a->second.bytes);
 	allocations.erase(a);
 	free(static_cast<char *>(memory) - GUARD);
 	return true;
 }
 
+size_t memory_left(int device)
+{
+	size_t used = device_bytes[device], most = settings.memory_bytes;
+	long free_mb = others(device).free_mb;
+	if (free_mb >= 0 && static_cast<size_t>(free_mb) << 20 < most)
+		most = static_cast<size_t>(free_mb) << 20;
+	return used < most ? most - used : 0;
+}
+
 void register_symbol(const void *symbol, size_t bytes)
 {
-	allocations[number(symbol)] = {bytes, SYMBOL, nullptr};
+	allocations[number(symbol)] = {bytes, SYMBOL, nullptr, 0};
 }
 
 size_t leaked_memory()
@@ -293,7 +303,7 @@ cudaError_t cudaMalloc(void **memory, size_t bytes)
 	*memory = nullptr;
 	if (!bytes)
 		return cudaSuccess;
-	bool fits = bytes <= settings.memory_bytes && device_bytes + accounted(bytes) <= settings.memory_bytes;
+	bool fits = bytes <= settings.memory_bytes && accounted(bytes) <= memory_left(current_device());
 	if (injected_failure("cudaMalloc") || !fits)
 		return keep(cudaErrorMemoryAllocation);
 	*memory = allocate(bytes, DEVICE, __builtin_return_address(0));
@@ -337,6 +347,9 @@ cudaError_t cudaMallocHost(void **memory, size_t bytes)
 	HD_EMU_ENTRY();
 	if (!memory)
 		return keep(cudaErrorInvalidValue);
+	cudaError_t error = unsafe_while_capturing();
+	if (error)
+		return keep(error);
 	*memory = nullptr;
 	if (!bytes)
 		return cudaSuccess;
@@ -353,6 +366,9 @@ cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned)
 cudaError_t cudaFreeHost(void *memory)
 {
 	HD_EMU_ENTRY();
+	cudaError_t error = unsafe_while_capturing();
+	if (error)
+		return keep(error);
 	if (!memory)
 		return cudaSuccess;
 	drain_all();
@@ -367,7 +383,7 @@ cudaError_t cudaHostRegister(void *memory, size_t bytes, unsigned)
 		return keep(cudaErrorInvalidValue);
 	if (find(memory, &left) != allocations.end() && left > 0)
 		return keep(cudaErrorHostMemoryAlreadyRegistered);
-	allocations[number(memory)] = {bytes, REGISTERED, nullptr};
+	allocations[number(memory)] = {bytes, REGISTERED, nullptr, 0};
 	return cudaSuccess;
 }
 
@@ -395,7 +411,7 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
 {
 	HD_EMU_ENTRY();
 	*total = settings.memory_bytes;
-	*free_bytes = settings.memory_bytes - device_bytes;
+	*free_bytes = memory_left(current_device());
 	return cudaSuccess;
 }
 

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <cxxabi.h>
 #include <dlfcn.h>
+#include <sstream>
+#include <string>
 #include <unistd.h>
 
 namespace hd_emu
@@ -50,6 +52,41 @@ static bool forbids_default_stream()
 	if (strcmp(text, "forbid") != 0)
 		fail("HD_EMU_DEFAULT_STREAM=%s: expected allow or forbid", text);
 	return true;
+}
+
+/* "free=MB", "util=PERCENT", "pid=PID:MB" or "pid=PID", "exclusive" */
+static void read_word(Others *o, const std::string &word, const char *list)
+{
+	char rest;
+	int length = 0;
+	if (sscanf(word.c_str(), "free=%ld%c", &o->free_mb, &rest) == 1 ||
+	        sscanf(word.c_str(), "util=%d%c", &o->utilization, &rest) == 1 ||
+	        sscanf(word.c_str(), "pid=%d:%ld%c", &o->pid, &o->pid_mb, &rest) == 2)
+		return;
+	if (sscanf(word.c_str(), "pid=%d%n", &o->pid, &length) == 1 && length == static_cast<int>(word.size()))
+		o->pid_mb = -1;
+	else if (word == "exclusive")
+		o->exclusive = true;
+	else if (!word.empty())
+		fail("HD_EMU_NVML=%s: '%s' is none of free=MB, util=PERCENT, pid=PID:MB, exclusive", list,
+		        word.c_str());
+}
+
+const Others &others(int device)
+{
+	static std::vector<Others> devices;
+	const char *list = getenv("HD_EMU_NVML");
+	if (devices.empty()) {
+		devices.assign(static_cast<size_t>(settings.devices) + 1, {-1, 0, 0, 0, false});
+		std::istringstream entries(list ? list : "");
+		std::string entry, word;
+		for (int at = settings.devices - 1; at >= 0 && std::getline(entries, entry, ';'); at--) {
+			std::istringstream words(entry);
+			while (std::getline(words, word, ','))
+				read_word(&devices[static_cast<size_t>(at)], word, list);
+		}
+	}
+	return devices[static_cast<size_t>(device)];
 }
 
 static Settings read_settings()

@@ -34,6 +34,7 @@ static std::shared_ptr<Stream> new_stream(bool blocking)
 	std::shared_ptr<Stream> stream = std::make_shared<Stream>();
 	char name[32];
 	stream->number = count++;
+	stream->device = current_device();
 	stream->blocking = blocking;
 	snprintf(name, sizeof name, "stream %d", stream->number);
 	stream->context = take_context();
@@ -72,6 +73,12 @@ std::shared_ptr<Stream> find_stream(cudaStream_t handle)
 		if (reinterpret_cast<cudaStream_t>(s.get()) == handle)
 			return s;
 	return nullptr;
+}
+
+int device_of(cudaStream_t handle)
+{
+	std::shared_ptr<Stream> stream = find_stream(handle);
+	return names_default(handle) || !stream ? current_device() : stream->device;
 }
 
 /* ---- running ---- */
@@ -340,6 +347,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *handle, unsigned flags)
 		return keep(cudaErrorMemoryAllocation);
 	Event *event = new Event();
 	event->timing = !(flags & cudaEventDisableTiming);
+	event->device = current_device();
 	events.insert(event);
 	*handle = reinterpret_cast<cudaEvent_t>(event);
 	return cudaSuccess;
@@ -366,7 +374,7 @@ cudaError_t cudaEventRecord(cudaEvent_t handle, cudaStream_t stream_handle)
 	HD_EMU_ENTRY();
 	Event *event = find_event(handle);
 	std::shared_ptr<Stream> stream = find_stream(stream_handle);
-	if (!event || !stream)
+	if (!event || !stream || event->device != device_of(stream_handle))
 		return keep(cudaErrorInvalidResourceHandle);
 	if (stream->capture) {
 		event->capture = stream->capture;

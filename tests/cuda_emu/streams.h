@@ -40,6 +40,7 @@ struct Item {
 
 struct Stream {
 	int number;
+	int device;
 	bool blocking; /* waits for the default stream, and the default stream for it */
 	std::deque<std::unique_ptr<Item>> queue;
 	uint64_t submitted, done;
@@ -53,6 +54,7 @@ struct Stream {
 
 struct Event {
 	bool timing;
+	int device;
 	std::shared_ptr<Point> point;     /* NULL: never recorded */
 	std::shared_ptr<Capture> capture; /* recorded in this capture, after the nodes `tips` */
 	std::vector<int> tips;

@@ -248,7 +248,7 @@ static hd_status gone(place *p)
 	HD_TRY(expect(
 	        "a lost group", p->ops->all_reduce(p->group, r.dst, r.src, r.dt, r.n, NULL), HD_E_FAILED, "given up"));
 	HD_TRY(expect("a lost group", p->ops->check(p->group), HD_E_FAILED, "given up"));
-	HD_TRY(p->b->ops.add(r.dst, r.src, r.src, HD_F32, r.n, NULL));
+	HD_TRY(p->b->ops.add(r.dst, r.src, r.src, r.n, NULL));
 	HD_TRY(p->b->sync(p->b, NULL));
 done:
 	release(&r, p);

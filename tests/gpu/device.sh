@@ -19,6 +19,7 @@ if [ "$code" = 77 ]; then
 fi
 [ "$code" = 0 ] || exit "$code"
 "$BUILD/tests/gpu/collective" "$library" || [ $? = 77 ]
+"$BUILD/tests/gpu/graphs" "$library"
 if [ -x "$sanitizer" ]; then
 	for tool in memcheck racecheck synccheck initcheck; do
 		"$sanitizer" --tool "$tool" --error-exitcode 1 "$BUILD/tests/gpu/ops" "$library" --limit 50000 | tail -n 3

@@ -57,6 +57,16 @@ done
 HD_EMU_DEVICES=3 HD_EMU_LAZY=1 "$emu/asan/collective" "$emu/asan/libheimdall_cuda.so"
 HD_EMU_WITHOUT=nccl "$emu/asan/collective" "$emu/asan/libheimdall_cuda.so"
 
+step "recordings: the same bits as queued one by one, what cannot be recorded, other threads; on the last of several devices"
+for config in plain asan tsan; do
+	HD_EMU_DEVICES=3 HD_EMU_LEAKS=1 "$emu/$config/graphs" "$emu/$config/libheimdall_cuda.so"
+	HD_EMU_LAZY=1 HD_EMU_ORDER=reverse "$emu/$config/graphs" "$emu/$config/libheimdall_cuda.so"
+done
+HD_EMU_WITHOUT=cublaslt,cufft,cudnn,nccl,nvml HD_EMU_LAZY=1 "$emu/asan/graphs" "$emu/asan/libheimdall_cuda.so"
+
+step "which of several devices"
+"$BUILD/tests/gpu/devices" "$emu/plain/libheimdall_cuda.so"
+
 step "faults planted in the kernels"
 wait "$planted" || { cat "$emu/planted.log"; exit 1; }
 cat "$emu/planted.log"

@@ -6,17 +6,19 @@
 # or file has this text.
 #
 #   kind                                          planted in                         seen by
-#   missing __syncthreads, first or second one    reduce.cu(h), assemble_batch.cu    thread sanitizer; NaN in one order
+#   missing __syncthreads, first or second one    reduce.cu(h), dwconv7_layernorm.cu thread sanitizer; NaN in one order
 #   missing barrier between lanes of a warp       stft.cu                            thread sanitizer; wrong result
 #   __syncwarp where the block has to wait        reduce.cu                          thread sanitizer
+#   missing barrier between two sums              scale_residual.cu                  thread sanitizer
 #   race between blocks                           linear.cu, adamw.cu                thread sanitizer
 #   write, read outside of global memory          dwconv7.cu, mfcc.cu                address sanitizer, on the cases' guards
 #   write just behind a buffer                    magnitude.cu                       guard bytes of the cases
-#   outside of static shared memory               scale_residual.cu, reduce.cuh      both sanitizers: by index, by pointer
+#   outside of static shared memory               reduce.cuh                         both sanitizers: by index, by pointer
 #   outside of dynamic shared memory              layernorm.cu                       address sanitizer
 #   dynamic shared memory not asked for           assemble_batch.cu                  emulator
 #   misaligned float4                             layernorm.cu                       undefined-behaviour sanitizer
 #   float4 over the end of a buffer               assemble_batch.cu                  address sanitizer
+#   pack of 16 bits over the end of a buffer      dwconv7.cu                         address sanitizer
 #   barrier in divergent code                     reduce.cuh                         emulator
 #   early exit before a barrier                   scale_residual.cu, gemm.cu         emulator
 #   wrong mask; shuffle in divergent code         reduce.cuh, assemble_batch.cu      emulator
@@ -27,11 +29,20 @@
 #   host reads before the stream is done          backend.c                          lazy streams
 #   default stream, streams that nothing orders   reduce.cu                          emulator; thread sanitizer; lazy streams
 #   off by one in a sum, wrong tap, wrong form    reduce.cuh, dwconv7.cu, gelu.cu    reference
+#   off by one row, sum of another tile           dwconv7_layernorm.cu               reference
 #   infinity times zero, rows left out            gelu.cu, mfcc.cu                   NaN in the result
+#   bias gradient without a row, a piece          reduce.cuh, gelu.cu                reference
+#   copy of the weights in the wrong place        adamw.cu                           guard bytes of the cases
+#   scale of loss or gradient left out, twice     loss_scale.cu, adamw.cu, ..._nll   reference
+#   rounded towards zero                          number.cuh                         reference
 #   beta 0 that keeps NaN                         reduce.cu, dwconv7.cu, gemm.cu     NaN in the result
 #   order of a sum left to chance                 linear.cu                          two runs of one case, random order
+#   wrong type asked of a library, end of a row   product.c, gemm.cu                 NaN in the result; reference
 #   launch refused, empty grid, not checked       patch.cu, layernorm.cu             error code; NaN in the result
 #   rank that is gone not seen, no time limit     nccl.c                             the program collective
+#   recording that takes in what it must not,      backend.c, graph.c                 the program graphs
+#   or stands in other threads' way
+#   device mixed up, or error of one kept          nvml.c, backend.c                  the program devices
 #   device memory never freed                     backend.c                          emulator's list at the end
 #   host writes device memory                     backend.c                          address sanitizer, poisoned memory
 #
@@ -48,7 +59,7 @@ export OMP_NUM_THREADS=1 TSAN_OPTIONS=halt_on_error=1:atexit_sleep_ms=0 ASAN_OPT
 mkdir "$work/sound"
 
 for config in plain asan tsan; do
-	for file in rewrite $config/flags $config/ops $config/collective $config/libheimdall_cuda.so; do
+	for file in rewrite $config/flags $config/ops $config/collective $config/graphs $config/libheimdall_cuda.so; do
 		[ -e "$emu/$file" ] || { echo "$emu/$file is missing: run make BUILD=$BUILD test-emu-planted" >&2; exit 1; }
 	done
 done
@@ -118,13 +129,15 @@ replace() {
 	printf '%s\n' "$text" >"$dir/kernels/cuda/$file"
 }
 
-# run LIBRARY CONFIG OPERATIONS OUTPUT SETTING...: of ops, or the program collective
+# run LIBRARY CONFIG OPERATIONS OUTPUT SETTING...: of ops, or one of the programs collective, graphs, devices
 run() {
 	local library=$1 config=$2 output=$4 names
 	read -r -a names <<<"$3"
 	shift 4
-	if [ "${names[0]}" = collective ]; then
-		env HD_EMU_DEVICES=3 "$@" timeout 300 "$emu/$config/collective" "$library" >"$output" 2>&1
+	if [[ ${names[0]} = collective || ${names[0]} = graphs ]]; then
+		env HD_EMU_DEVICES=3 "$@" timeout 300 "$emu/$config/${names[0]}" "$library" >"$output" 2>&1
+	elif [ "${names[0]}" = devices ]; then
+		timeout 300 "$BUILD/tests/gpu/devices" "$library" >"$output" 2>&1
 	else
 		env "$@" timeout 300 "$emu/$config/ops" "$library" "${names[@]}" >"$output" 2>&1
 	fi
@@ -133,8 +146,9 @@ run() {
 # plant KIND FILE[>SOURCE] CONFIG OPERATIONS CHECK FROM TO...
 #
 # FILE has the fault; where it is a header, SOURCE is what is compiled with it. CONFIG: plain, asan or tsan, then settings
-# of the emulation; HD_EMU_WITHOUT=LIBRARY where the own kernel is to run. OPERATIONS are given to ops. CHECK: pattern that
-# the output has to hold; where a name for it comes first, a bar stands between. FROM stands once in FILE; TO replaces it.
+# of the emulation; HD_EMU_WITHOUT=LIBRARY where the own kernel is to run. OPERATIONS are given to ops, with its --limit
+# where the thread sanitizer takes too long. CHECK: pattern that the output has to hold; where a name for it comes first, a
+# bar stands between. FROM stands once in FILE; TO replaces it.
 #
 # try NUMBER ...: the same; result in $work/NUMBER.result
 try() {
@@ -193,7 +207,7 @@ wrong='wrong result|index *got *want *bound'
 
 # ---- barriers ----
 
-plant 'missing __syncthreads' reduce.cu tsan scale_residual_bwd "$race" \
+plant 'missing __syncthreads' reduce.cu tsan '--limit 3000 scale_residual_bwd' "$race" \
 	'sums[threadIdx.y][threadIdx.x] = sum;
 	__syncthreads();' \
 	'sums[threadIdx.y][threadIdx.x] = sum;'
@@ -210,15 +224,37 @@ plant 'missing second __syncthreads' 'reduce.cuh>layernorm.cu' tsan layernorm_fw
 	'		value[i] = sum;
 	}'
 
+plant 'missing second __syncthreads' scale_residual.cu tsan '--limit 3000 scale_residual_bwd' "$race" \
+	'		__syncthreads();
+' ''
+
+plant 'missing __syncthreads' dwconv7_layernorm.cu tsan dwconv7_layernorm_fwd "$race" \
+	'	__syncthreads();
+' ''
+
+plant 'missing __syncthreads' dwconv7_layernorm.cu 'plain HD_EMU_ORDER=forward' dwconv7_layernorm_fwd "$nan" \
+	'	__syncthreads();
+' ''
+
 plant 'missing __syncthreads' assemble_batch.cu tsan assemble_batch "$race" \
 	'	__syncthreads();
 ' ''
 
 plant 'missing second __syncthreads' gemm.cu 'tsan HD_EMU_WITHOUT=cublaslt' linear_fwd "$race" \
-	'		__syncthreads();
-	}
-' '	}
-'
+	'					sum[i][j] = fmaf(left.v[i], right.v[j], sum[i][j]);
+			}
+		}
+		__syncthreads();' \
+	'					sum[i][j] = fmaf(left.v[i], right.v[j], sum[i][j]);
+			}
+		}'
+
+plant 'missing second __syncthreads, 16 bits' gemm.cu 'tsan HD_EMU_WITHOUT=cublaslt' linear_fwd "$race" \
+	'columns[i % 2], sum[i / 2][i % 2]);
+		}
+		__syncthreads();' \
+	'columns[i % 2], sum[i / 2][i % 2]);
+		}'
 
 plant 'missing barrier between lanes of a warp' stft.cu tsan stft_power "$race" \
 	'		__syncthreads();
@@ -230,7 +266,7 @@ plant 'missing barrier between lanes of a warp' stft.cu 'plain HD_EMU_ORDER=reve
 		float2 *other' \
 	'		float2 *other'
 
-plant '__syncwarp where the block has to wait' reduce.cu tsan scale_residual_bwd "$race" \
+plant '__syncwarp where the block has to wait' reduce.cu tsan '--limit 3000 scale_residual_bwd' "$race" \
 	'__syncthreads();' '__syncwarp();'
 
 plant 'barrier in divergent code' 'reduce.cuh>sum_squares.cu' plain sum_squares 'divergent barrier: thread' \
@@ -245,10 +281,10 @@ plant 'barrier in divergent code' 'reduce.cuh>sum_squares.cu' plain sum_squares 
 	}'
 
 plant 'early exit before a barrier' scale_residual.cu plain scale_residual_bwd 'threads have exited' \
-	'	sums[threadIdx.y][threadIdx.x] = sum;' \
+	'	hd_sum_rows<W, ROWS>(part_gamma, sums, sum, C);' \
 	'	if (c >= packs)
 		return;
-	sums[threadIdx.y][threadIdx.x] = sum;'
+	hd_sum_rows<W, ROWS>(part_gamma, sums, sum, C);'
 
 plant 'early exit before a barrier' gemm.cu 'plain HD_EMU_WITHOUT=cublaslt' linear_fwd 'threads have exited' \
 	'	float sum[EACH][EACH] = {};' \
@@ -270,40 +306,44 @@ plant 'race between blocks' adamw.cu tsan adamw "$race" \
 	'if (blockIdx.x == 0 && threadIdx.x == 0)' 'if (threadIdx.x == 0)'
 
 plant 'race between blocks' linear.cu tsan linear_bwd_weight "$race" \
-	'part[(size_t)blockIdx.x * K + k] = sum;' 'part[k] = sum;'
+	'hd_store<W>(part, (int64_t)blockIdx.x * packs + pack, sum);' 'hd_store<W>(part, (int64_t)pack, sum);'
 
 plant 'order of a sum left to chance' linear.cu 'plain HD_EMU_ORDER=random:1' linear_bwd_weight 'db: two runs differ' \
-	'	sums[threadIdx.y][threadIdx.x] = sum;
+	'		sums[i][threadIdx.y][threadIdx.x] = sum.v[i];
 	__syncthreads();' \
-	'	if (threadIdx.y == 0)
-		sums[0][threadIdx.x] = 0;
+	'		if (threadIdx.y == 0)
+			sums[i][0][threadIdx.x] = 0;
 	__syncthreads();
-	atomicAdd(&sums[0][threadIdx.x], sum);
+	for (int i = 0; i < W; i++)
+		atomicAdd(&sums[i][0][threadIdx.x], sum.v[i]);
 	__syncthreads();
-	sum = sums[0][threadIdx.x];' \
-	'	for (int i = 1; i < ROWS; i++)
-		sum += sums[i][threadIdx.x];
-' ''
+	for (int i = 0; i < W; i++)
+		sum.v[i] = sums[i][0][threadIdx.x];' \
+	'			sum.v[i] += sums[i][y][threadIdx.x];' '			;'
 
 # ---- memory ----
 
 plant 'write outside of global memory' dwconv7.cu asan dwconv7_fwd 'AddressSanitizer: use-after-poison*WRITE of size 4' \
 	'if (h0 + r < m.H && (WHOLE || w0 + w < m.W))' 'if (WHOLE || w0 + w < m.W)'
 
-plant 'read outside of global memory' dwconv7.cu asan dwconv7_fwd 'AddressSanitizer: use-after-poison*READ of size 4' \
-	'		if (h < 0 || h >= m.H)
-			continue;
-		float row' \
-	'		if (h < 0)
-			continue;
-		float row'
+plant 'write outside of global memory' dwconv7_layernorm.cu asan dwconv7_layernorm_fwd \
+	'AddressSanitizer: use-after-poison*WRITE of size' \
+	'if (h0 + r < m.H && (WHOLE || w0 + w < m.W)) {' 'if (WHOLE || w0 + w < m.W) {'
+
+plant 'read outside of global memory' 'dwconv7.cuh>dwconv7.cu' asan dwconv7_fwd \
+	'AddressSanitizer: use-after-poison*READ of size 4' \
+	'to = min(ROWS, m.H - top)' 'to = ROWS'
+
+plant 'pack of 16 bits over the end of a buffer' dwconv7.cu asan dwconv7_fwd 'AddressSanitizer: use-after-poison' \
+	'if (a.m.C % V == 0 && aligned)' 'if (aligned)' \
+	'int packs = m.C / V' 'int packs = (m.C + V - 1) / V'
 
 plant 'write just behind a buffer' magnitude.cu plain magnitude 'out: written behind its end' \
 	'if (rest < n)' 'if (rest <= n)'
 
-plant 'outside of static shared memory, by index' scale_residual.cu asan scale_residual_bwd \
+plant 'outside of static shared memory, by index' 'reduce.cuh>scale_residual.cu' asan scale_residual_bwd \
 	'runtime error: index 8 out of bounds' \
-	'row < HD_TILE_ROWS; row++' 'row <= HD_TILE_ROWS; row++'
+	'row < ROWS; row++' 'row <= ROWS; row++'
 
 plant 'outside of static shared memory, by pointer' 'reduce.cuh>layernorm.cu' asan layernorm_fwd \
 	'AddressSanitizer: heap-buffer-overflow' \
@@ -316,18 +356,18 @@ plant 'dynamic shared memory not asked for' assemble_batch.cu plain assemble_bat
 	'size_t shared = (size_t)C * sizeof(channel);' 'size_t shared = 0;'
 
 plant 'misaligned float4' layernorm.cu asan layernorm_fwd 'runtime error: *misaligned address' \
-	'bool wide = C % WIDTH == 0 && hd_cuda_aligned16(y)' 'bool wide = hd_cuda_aligned16(y)'
+	'bool wide = a.C % W == 0 && hd_cuda_aligned16(a.y)' 'bool wide = hd_cuda_aligned16(a.y)'
 
 plant 'float4 over the end of a buffer' assemble_batch.cu asan assemble_batch 'AddressSanitizer: use-after-poison' \
-	'if (values % WORDS == 0 && hd_cuda_aligned16(out))' 'if (hd_cuda_aligned16(out))'
+	'b.M * b.W * b.C % hd_width<T>::value == 0 && hd_cuda_aligned16(out)' 'hd_cuda_aligned16(out)'
 
 plant 'host pointer to a kernel' gaussian_nll.cu plain gaussian_nll 'which is host memory or no memory at all' \
-	'hd_loss loss, float scale, int64_t N)
+	'hd_loss loss, const float *__restrict__ scale, const float *__restrict__ loss_scale, int64_t N)
 {' \
-	'const hd_loss *passed, float scale, int64_t N)
+	'const hd_loss *passed, const float *__restrict__ scale, const float *__restrict__ loss_scale, int64_t N)
 {
 	const hd_loss &loss = *passed;' \
-	'*loss, scale, N);' 'loss, scale, N);'
+	'*loss, scale, loss_scale, N);' 'loss, scale, loss_scale, N);'
 
 plant 'use after free of device memory' backend.c plain add 'memory that has been freed' \
 	'	HD_TRY(b->ops.add(device' \
@@ -387,11 +427,31 @@ plant 'default stream' reduce.cu 'plain HD_EMU_DEFAULT_STREAM=forbid' scale_resi
 	'on the default stream, which HD_EMU_DEFAULT_STREAM forbids' \
 	'hd_cuda_stream(stream)>>>' '0>>>'
 
-plant 'streams that nothing orders' reduce.cu tsan scale_residual_bwd "$race" \
+plant 'streams that nothing orders' reduce.cu tsan '--limit 3000 scale_residual_bwd' "$race" \
 	'hd_cuda_stream(stream)>>>' '0>>>'
 
 plant 'streams that nothing orders' reduce.cu 'plain HD_EMU_LAZY=1' scale_residual_bwd "$nan" \
 	'hd_cuda_stream(stream)>>>' '0>>>'
+
+# ---- recordings, devices ----
+
+plant 'upload into a recording' backend.c plain graphs 'FAIL refusals' \
+	'	hd_status st = hd_cuda_not_recorded("upload", stream);' \
+	'	hd_status st = HD_OK;'
+
+plant "another thread's upload into a recording" graph.c plain graphs 'FAIL threads' \
+	' || hd_cuda_is_main(stream))' ')'
+
+plant 'recording in the way of other threads' graph.c plain graphs 'FAIL threads' \
+	'cudaStreamCaptureModeThreadLocal' 'cudaStreamCaptureModeGlobal'
+
+plant 'device by its place' nvml.c plain devices 'FAIL --accelerator gpu' \
+	'nvml.by_uuid(text, &device) == HD_NVML_SUCCESS' \
+	'nvml.by_bus("0000:01:00.0", &device) == HD_NVML_SUCCESS'
+
+plant 'error of one device kept for the next' backend.c plain devices 'FAIL --accelerator gpu' \
+	'		cudaGetLastError(); /* or the first launch on another device finds this error */
+' ''
 
 # ---- results ----
 
@@ -399,10 +459,22 @@ plant 'off by one in a sum' 'reduce.cuh>sum_squares.cu' plain sum_squares "$wron
 	'lanes = HD_WARP / 2' 'lanes = HD_WARP / 4'
 
 plant 'off by one in a sum' dwconv7.cu plain dwconv7_bwd_weight "$wrong" \
-	'int piece = 0; piece < pieces' 'int piece = 1; piece < pieces'
+	'int piece = 0; piece < summed' 'int piece = 1; piece < summed'
 
-plant 'wrong tap' dwconv7.cu plain dwconv7_bwd_data "$wrong" \
-	'ALL - 1 - i * TAPS - j' 'i * TAPS + j'
+plant 'wrong tap' 'dwconv7.cuh>dwconv7.cu' plain dwconv7_bwd_data "$wrong" \
+	'(FLIP ? TAPS - 1 - i : i) * TAPS' 'i * TAPS'
+
+plant 'off by one row' 'dwconv7.cuh>dwconv7_layernorm.cu' plain dwconv7_layernorm_fwd "$wrong" \
+	'top = h0 - HD_DWCONV7_REACH' 'top = h0 + 1 - HD_DWCONV7_REACH'
+
+plant 'off by one row' 'dwconv7.cuh>dwconv7_layernorm.cu' plain dwconv7_layernorm_fwd "$wrong" \
+	'from = max(0, 1 - HEIGHT - top)' 'from = max(0, -top)'
+
+plant 'sum of another tile' dwconv7_layernorm.cu plain dwconv7_layernorm_fwd "$wrong" \
+	'w = first; w < first + warps' 'w = 0; w < warps'
+
+plant 'lanes without channels in a sum' dwconv7_layernorm.cu plain dwconv7_layernorm_fwd "$wrong" \
+	'works ? away * away : 0.0f' 'away * away'
 
 plant 'missing __syncthreads' mfcc.cu tsan mfcc "$race" \
 	'sum[i]);
@@ -422,7 +494,38 @@ plant 'infinity times zero' gelu.cu plain gelu_fwd "$nan" \
 	'return z > farthest ? farthest : z;' 'return z;'
 
 plant 'the other form' gelu.cu plain gelu_bwd "$wrong" \
-	'backward<HD_GELU_TANH><<<' 'backward<HD_GELU_ERF><<<'
+	'launch_backward<T, HD_GELU_TANH> :' 'launch_backward<T, HD_GELU_ERF> :'
+
+plant 'the other form' gelu.cu plain gelu_bwd "$wrong" \
+	'launch_sums<T, HD_GELU_TANH> :' 'launch_sums<T, HD_GELU_ERF> :'
+
+plant 'sum of a bias gradient without a row' 'reduce.cuh>gelu.cu' plain gelu_bwd 'wrong db|db: index *got *want *bound' \
+	'int row = 0; row < ROWS' 'int row = 1; row < ROWS'
+
+plant 'sum of a bias gradient without a piece' gelu.cu plain gelu_bwd 'wrong db|db: index *got *want *bound' \
+	'hd_cuda_combine(db, part, beta, pieces, C, stream);' 'hd_cuda_combine(db, part, beta, pieces / 2, C, stream);'
+
+plant 'sums of the layer scale for those of the bias' scale_residual.cu plain scale_residual_bwd \
+	'wrong db|db: index *got *want *bound' \
+	'dgamma, db, part_gamma, part_bias, beta' 'dgamma, db, part_gamma, part_gamma, beta'
+
+plant 'copy of the weights off by one pack' adamw.cu plain adamw 'copy: written behind its end' \
+	'static_cast<T *>(b.copy), at, weight' 'static_cast<T *>(b.copy), at + 1, weight'
+
+plant 'copy of the weights before the step' adamw.cu plain adamw 'wrong copy|copy: index *got *want *bound' \
+	'static_cast<T *>(b.copy), at, weight' 'static_cast<T *>(b.copy), at, hd_load<WIDTH>(b.g, at)'
+
+plant 'scale of the gradient left out' adamw.cu plain adamw "$wrong" \
+	'clip *= b.grad_scale[0];' 'clip *= 1;'
+
+plant 'loss scale not undone in the norm' loss_scale.cu plain loss_scale_update 'wrong norm|norm2: index *got *want *bound' \
+	'norm * s.inverse * s.inverse' 'norm * s.inverse'
+
+plant 'value of 16 bits cut off' 'number.cuh>cast.cu' plain cast "$wrong" \
+	'__float2bfloat16_rn(x)' '__float2bfloat16_rz(x)'
+
+plant 'scale of the loss taken twice' gaussian_nll.cu plain gaussian_nll 'wrong gradient|dmu: index *got *want *bound' \
+	'(double)scale[0] * (loss_scale ?' '(double)scale[0] * (double)scale[0] * (loss_scale ?'
 
 plant 'wrong twiddle of an odd radix' stft.cu 'plain HD_EMU_WITHOUT=cufft' stft_power "$wrong" \
 	'angle -= angle >= span ? span : 0;' 'angle -= angle > span ? span : 0;'
@@ -434,7 +537,16 @@ plant 'beta 0 that keeps NaN' dwconv7.cu plain dwconv7_bwd_weight "$nan" \
 	'(beta == 0 ? 0 : beta * *out)' 'beta * *out'
 
 plant 'beta 0 that keeps NaN' gemm.cu 'plain HD_EMU_WITHOUT=cublaslt' linear_bwd_weight "$nan" \
-	'p.beta == 0 ? 0 : p.beta * *out' 'p.beta * *out'
+	'p.beta == 0 ? 0 : p.beta * hd_widen(*out)' 'p.beta * hd_widen(*out)'
+
+plant 'end of a row not seen, 16 bits' gemm.cu 'plain HD_EMU_WITHOUT=cublaslt' linear_fwd "$wrong" \
+	'if (y0 + y < lines && x0 + x < length)' 'if (y0 + y < lines)'
+
+plant 'gradient of weights in 16 bits' product.c plain linear_bwd_weight "$nan" \
+	'out = type_of(hd_product_result(p))' 'out = type_of(p->dt)'
+
+plant 'inputs rounded to TF32 without being asked' product.c plain linear_fwd "$wrong" \
+	'plan->key.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F' 'CUBLAS_COMPUTE_32F_FAST_TF32'
 
 # ---- sums over processes ----
 

@@ -98,9 +98,9 @@ static hd_status sum(const hd_tune_call *c, hd_stream *stream)
 	hd_status st;
 	float *y = c->out[0];
 	if (c->beta == 0)
-		return hd_cuda_add(y, c->in[0], c->in[1], HD_F32, c->size[0], stream);
+		return hd_cuda_add(y, c->in[0], c->in[1], c->size[0], stream);
 	HD_TRY(hd_cuda_turn(y, c->in[0], c->beta, 1, c->size[0], hd_cuda_stream(stream)));
-	HD_TRY(hd_cuda_add(y, y, c->in[1], HD_F32, c->size[0], stream));
+	HD_TRY(hd_cuda_add(y, y, c->in[1], c->size[0], stream));
 done:
 	return st;
 }
@@ -139,7 +139,7 @@ static hd_status odd(const hd_tune_call *c, hd_stream *stream, char *why)
 		changed.beta = 1;
 	hd_status st = timed_sum(2, &changed, stream);
 	if (st == HD_OK && habit == WRONG)
-		st = hd_cuda_add(y + 7, y + 7, c->in[0], HD_F32, 1, stream);
+		st = hd_cuda_add(y + 7, y + 7, c->in[0], 1, stream);
 	if (st == HD_OK && habit == NOT_A_NUMBER)
 		st = hd_cuda_check(cudaMemsetAsync(y + 7, 0xff, sizeof *y, hd_cuda_stream(stream)), "odd");
 	if (st == HD_OK && habit == FLICKERS && (calls[2] - 1) / 2 % 2) {
@@ -149,7 +149,7 @@ static hd_status odd(const hd_tune_call *c, hd_stream *stream, char *why)
 		                           hd_cuda_stream(stream)),
 		        "odd");
 		for (int i = 0; st == HD_OK && i < N; i++)
-			st = hd_cuda_add(y + i, y + i, c->work, HD_F32, 1, stream);
+			st = hd_cuda_add(y + i, y + i, c->work, 1, stream);
 	}
 	return st;
 }
@@ -242,7 +242,11 @@ Test(tune, fastest_way_is_taken_and_kept, .init = begin, .fini = end)
 	set(40000, 20000, 2000);
 	run_made_up(3);
 	expect_chosen(3, "odd");
-	cr_expect_str_eq(take_notes(), "", "got notes: %s", text);
+	/* a line for each choice, and nothing else */
+	cr_expect_eq(count(take_notes(), "\n"), 3, "%s", text);
+	cr_expect_eq(count(text, "tuning: made_up n=300 m=1: by second, "), 1, "%s", text);
+	cr_expect_eq(count(text, "tuning: made_up n=300 m=2: by ours, "), 1, "%s", text);
+	cr_expect_eq(count(text, "tuning: made_up n=300 m=3: by odd, "), 1, "%s", text);
 	cr_expect_eq(count(read_file(), "\tmade_up\tf32\tn=300 m="), 3, "%s", text);
 	cr_expect_eq(count(text, "m=1\tsecond\t"), 1, "%s", text);
 	cr_expect_eq(count(text, "m=2\tours\t"), 1, "%s", text);
@@ -454,64 +458,90 @@ static void check_by(const char *name, const char *way)
 	cr_expect_eq(count(text, "fails"), count(text, "do not cover"), "got: %s", text);
 }
 
-Test(cudnn, dwconv7_fwd, .init = begin, .fini = end)
+#define BY(test, operation, way)                                                                                       \
+	Test(cudnn, test, .init = begin, .fini = end)                                                                  \
+	{                                                                                                              \
+		check_by(operation, way);                                                                              \
+	}
+
+BY(dwconv7_fwd, "dwconv7_fwd", "cudnn")
+BY(dwconv7_fwd_precomp, "dwconv7_fwd", "cudnn-precomp")
+BY(dwconv7_bwd_data, "dwconv7_bwd_data", "cudnn")
+BY(dwconv7_bwd_weight, "dwconv7_bwd_weight", "cudnn")
+BY(dwconv7_fwd_kcrs, "dwconv7_fwd", "cudnn-kcrs")
+BY(dwconv7_fwd_precomp_kcrs, "dwconv7_fwd", "cudnn-precomp-kcrs")
+BY(dwconv7_bwd_data_kcrs, "dwconv7_bwd_data", "cudnn-kcrs")
+BY(dwconv7_bwd_weight_kcrs, "dwconv7_bwd_weight", "cudnn-kcrs")
+BY(patch_conv_fwd, "patch_conv_fwd", "cudnn")
+BY(patch_conv_fwd_precomp, "patch_conv_fwd", "cudnn-precomp")
+BY(patch_conv_bwd_data, "patch_conv_bwd_data", "cudnn")
+BY(patch_conv_bwd_weight, "patch_conv_bwd_weight", "cudnn")
+
+/* How many convolutions by cuDNN a run of patch_conv_fwd has once its way is chosen. */
+static int convolutions_of(hd_conv conv, int64_t p)
 {
-	check_by("dwconv7_fwd", "cudnn");
+	hd_case_run run;
+	const hd_shape shape = {{2, 4, 8, 3, 5, p}};
+	hd_cuda_tune_conv(conv);
+	hd_status st = hd_case_run_make(&run, hd_case_find("patch_conv_fwd"), &shape, 0, 0, HD_F32, 9, backend);
+	if (st == HD_OK)
+		st = hd_case_run_check(&run, backend);
+	int before = hd_fake_cudnn_convolutions;
+	if (st == HD_OK)
+		st = hd_case_run_check(&run, backend);
+	hd_case_run_free(&run, backend);
+	cr_expect(st == HD_OK, "%s", hd_error_text());
+	return hd_fake_cudnn_convolutions - before;
 }
 
-Test(cudnn, dwconv7_fwd_precomp, .init = begin, .fini = end)
+static void expect_conv_settings(void)
 {
-	check_by("dwconv7_fwd", "cudnn-precomp");
+	cr_expect_eq(convolutions_of(HD_CONV_OWN, 2), 0);
+	cr_expect_eq(convolutions_of(HD_CONV_CUDNN, 2), 2);
+	/* patches that leave a border are none that cuDNN can */
+	cr_expect_eq(convolutions_of(HD_CONV_CUDNN, 3), 0);
+	hd_cuda_tune_conv(HD_CONV_AUTO);
 }
 
-Test(cudnn, dwconv7_bwd_data, .init = begin, .fini = end)
+Test(conv, setting_narrows_the_ways, .init = begin, .fini = end)
 {
-	check_by("dwconv7_bwd_data", "cudnn");
+	expect_conv_settings();
+	read_file();
+	cr_expect(strstr(text, "\tpatch_conv_fwd by cudnn\tf32\t") && !strstr(text, "by own"), "%s", text);
+	/* and from the file */
+	close_backend();
+	open_backend();
+	expect_conv_settings();
 }
 
-Test(cudnn, dwconv7_bwd_weight, .init = begin, .fini = end)
+Test(conv, setting_holds_where_tuning_is_off, .init = begin, .fini = end)
 {
-	check_by("dwconv7_bwd_weight", "cudnn");
+	setenv("HEIMDALL_TUNING", "off", 1);
+	expect_conv_settings();
+	cr_expect_eq(convolutions_of(HD_CONV_AUTO, 2), 0);
 }
 
-Test(cudnn, dwconv7_fwd_kcrs, .init = begin, .fini = end)
+Test(conv, without_cudnn_ours_runs_whatever_the_setting, .init = begin, .fini = end)
 {
-	check_by("dwconv7_fwd", "cudnn-kcrs");
+	hd_fake_cudnn_mood_now = HD_FAKE_CUDNN_ABSENT;
+	close_backend();
+	open_backend();
+	cr_expect_eq(convolutions_of(HD_CONV_CUDNN, 2), 0);
+	hd_cuda_tune_conv(HD_CONV_AUTO);
 }
 
-Test(cudnn, dwconv7_fwd_precomp_kcrs, .init = begin, .fini = end)
+/* Made-up ways are not cuDNN's: they take part in what is our own, and in nothing else. */
+Test(conv, other_ways_are_not_cudnn, .init = begin, .fini = end)
 {
-	check_by("dwconv7_fwd", "cudnn-precomp-kcrs");
-}
-
-Test(cudnn, dwconv7_bwd_data_kcrs, .init = begin, .fini = end)
-{
-	check_by("dwconv7_bwd_data", "cudnn-kcrs");
-}
-
-Test(cudnn, dwconv7_bwd_weight_kcrs, .init = begin, .fini = end)
-{
-	check_by("dwconv7_bwd_weight", "cudnn-kcrs");
-}
-
-Test(cudnn, patch_conv_fwd, .init = begin, .fini = end)
-{
-	check_by("patch_conv_fwd", "cudnn");
-}
-
-Test(cudnn, patch_conv_fwd_precomp, .init = begin, .fini = end)
-{
-	check_by("patch_conv_fwd", "cudnn-precomp");
-}
-
-Test(cudnn, patch_conv_bwd_data, .init = begin, .fini = end)
-{
-	check_by("patch_conv_bwd_data", "cudnn");
-}
-
-Test(cudnn, patch_conv_bwd_weight, .init = begin, .fini = end)
-{
-	check_by("patch_conv_bwd_weight", "cudnn");
+	habit = SOUND;
+	set(20000, 2000, 40000);
+	hd_cuda_tune_conv(HD_CONV_CUDNN);
+	run_made_up(1);
+	expect_chosen(1, "ours");
+	hd_cuda_tune_conv(HD_CONV_OWN);
+	run_made_up(1);
+	expect_chosen(1, "second");
+	hd_cuda_tune_conv(HD_CONV_AUTO);
 }
 
 /* One shape of an operation with cuDNN in a mood; the operation is right whatever cuDNN does. */

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Whole trainings on a CUDA back end, real or emulated: 100 steps of a small ConvNeXt follow the CPU's losses within 1e-4
-# and end with its metrics within 1e-3; two runs are bit-equal; so is one that was killed twice and resumed.
+# and end with its metrics within 1e-3; two runs are bit-equal; so is one that was killed twice and resumed, one that is
+# queued operation by operation instead of replayed, and one that computes the inside of its blocks twice. The same steps
+# in bfloat16 and in half precision follow those that the CPU rounds.
 #
 # training.sh LIBRARY    the libheimdall_cuda.so to use
 set -euo pipefail
@@ -25,7 +27,7 @@ start() {
 	mkdir -p "$work/$1"
 	cd "$work/$1"
 	exec "$heimdall" train --data_dir ../data --checkpoint_dir checkpoints --cache_dir ../cache --sample_rate 48000 --n_fft 512 --hop_length 128 \
-		--n_mels 32 --backbone_size atto --pretrained none --receivers 1,2,3 --batch_size 4 --epochs 25 \
+		--n_mels 32 --backbone_size atto --pretrained none --receivers 1,2,3 --batch_size 4 --epochs "${epochs:-25}" --precision "${precision:-32}" \
 		--warmup_epochs 2 --learning_rate 2e-4 --validation_split 0.2 --test_split 0 --drop_path 0.1 --ema_decay 0.9 \
 		--early_stop_patience 0 --log_every_n_steps 1 --checkpoint_every 7 --save_top_k 1 --threads 2 --no_export --no-progress \
 		"${@:2}" >"$work/log" 2>&1
@@ -100,4 +102,38 @@ for file in last best; do
 done
 cmp "$work/gpu/checkpoints/steps.csv" "$work/killed/checkpoints/steps.csv" || fail "steps.csv of gpu and killed differ"
 echo "killed twice and resumed: the same bits"
+
+# short ones, whose steps are replayed from the third on
+export epochs=3
+train short --accelerator gpu || fail "a short one"
+train queued --accelerator gpu --no-cuda_graph || fail "without recordings"
+train twice --accelerator gpu --gradient_checkpointing || fail "with gradient_checkpointing"
+HD_EMU_LAZY=1 HD_EMU_ORDER=reverse train late --accelerator gpu || fail "with streams that run late"
+HD_EMU_LAZY=1 train late_queued --accelerator gpu --no-cuda_graph || fail "with streams that run late, without recordings"
+for other in queued twice late late_queued; do
+	same last.safetensors short "$other"
+done
+echo "replayed, queued, computed twice, on streams that run late: the same bits"
+
+# Each of some 200 roundings on the way to a gradient is off by 2^-9 (2^-12) at most; 12 steps of AdamW add them up.
+for precision in bf16-mixed 16-mixed; do
+	export precision
+	limit=0.1
+	[ $precision = bf16-mixed ] || limit=0.0125
+	train "cpu_$precision" --accelerator cpu || fail "$precision on the CPU"
+	train "gpu_$precision" --accelerator gpu || fail "$precision on the GPU"
+	paste -d, "$work/cpu_$precision/checkpoints/steps.csv" "$work/gpu_$precision/checkpoints/steps.csv" |
+		awk -F, -v limit=$limit -v precision=$precision '
+NR > 1 {
+	size = $4 < 0 ? -$4 : $4
+	off = ($9 - $4) / (size > 1 ? size : 1)
+	off = off < 0 ? -off : off
+	worst = off > worst ? off : worst
+	if ($1 != $6 || !(off <= limit)) { print "step", $1, "loss", $4, "and", $9; bad = 1 }
+}
+END {
+	printf "%s: losses of %d steps %.2g apart at most\n", precision, NR - 1, worst
+	exit bad || NR < 12
+}' | tee -a "$work/log"
+done
 echo "$device: 1 passed, 0 failed"

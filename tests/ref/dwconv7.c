@@ -30,6 +30,14 @@ void ref_dwconv7_fwd(double *y, double *m, const double *x, const double *k, con
 	}
 }
 
+void ref_dwconv7_layernorm_fwd(double *y, double *conv, double *m, double *mean, double *rstd, const double *x,
+        const double *k, const double *b, const double *gamma, const double *bias, double eps, int64_t N, int64_t H,
+        int64_t W, int64_t C)
+{
+	ref_dwconv7_fwd(conv, m, x, k, b, N, H, W, C);
+	ref_layernorm_fwd(y, mean, rstd, conv, gamma, bias, eps, N * H * W, C);
+}
+
 /* By scattering: what forward reads at (h+i-3, w+j-3) gets k[i,j] dy(h,w). */
 void ref_dwconv7_bwd_data(double *dx, double *m, const double *dy, const double *k, const double *residual, int64_t N,
         int64_t H, int64_t W, int64_t C)

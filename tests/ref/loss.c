@@ -53,6 +53,19 @@ double ref_sum_squares(const double *g, int64_t n)
 	return sum;
 }
 
+void ref_loss_scale_update(double *scale, double *inverse, double *good, double *norm2, double growth_interval)
+{
+	*inverse = 1 / *scale;
+	*norm2 /= *scale * *scale;
+	if (!isfinite(*norm2)) {
+		*scale = *scale < 2 ? 1 : *scale / 2;
+		*good = 0;
+	} else if (++*good == growth_interval) {
+		*scale = *scale > 8388608 ? 16777216 : *scale * 2;
+		*good = 0;
+	}
+}
+
 void ref_adamw(double *p, double *m, double *v, double *ema, double g, double norm2, const double h[9], double chunk_lr,
         double chunk_decay)
 {

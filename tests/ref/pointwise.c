@@ -42,6 +42,21 @@ void ref_gelu_bwd(double *dx, const double *dy, const double *x, hd_gelu_form fo
 		dx[i] = dy[i] * (share(x[i], form) + limit(x[i], share_slope(x[i], form)));
 }
 
+void ref_column_sums(
+        double *db, double *mb, const double *old_db, const double *x, double beta, int64_t rows, int64_t C)
+{
+	for (int64_t c = 0; c < C; c++) {
+		db[c] = beta == 0 ? 0 : beta * old_db[c];
+		double size = fabs(db[c]);
+		for (int64_t r = 0; r < rows; r++) {
+			db[c] += x[r * C + c];
+			size += fabs(x[r * C + c]);
+		}
+		if (mb)
+			mb[c] = size;
+	}
+}
+
 void ref_scale_residual_fwd(double *y, double *m, const double *x, const double *residual, const double *gamma,
         const double *row_scale, int64_t N, int64_t P, int64_t C)
 {

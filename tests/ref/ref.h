@@ -70,12 +70,19 @@ void ref_dwconv7_bwd_weight(double *dk, double *mk, double *db, double *mb, cons
         const double *dy, const double *x, double beta, int64_t N, int64_t H, int64_t W, int64_t C);
 void ref_layernorm_fwd(double *y, double *mean, double *rstd, const double *x, const double *gamma, const double *bias,
         double eps, int64_t rows, int64_t C);
+/* m: of conv. */
+void ref_dwconv7_layernorm_fwd(double *y, double *conv, double *m, double *mean, double *rstd, const double *x,
+        const double *k, const double *b, const double *gamma, const double *bias, double eps, int64_t N, int64_t H,
+        int64_t W, int64_t C);
 void ref_layernorm_bwd(double *dx, double *mx, double *dgamma, double *mg, double *dbias, double *mb,
         const double *old_dgamma, const double *old_dbias, const double *dy, const double *x, const double *mean,
         const double *rstd, const double *gamma, double beta, int64_t rows, int64_t C);
 /* Their limits at infinite x. */
 void ref_gelu_fwd(double *y, const double *x, hd_gelu_form form, int64_t n);
 void ref_gelu_bwd(double *dx, const double *dy, const double *x, hd_gelu_form form, int64_t n);
+/* db (C) = beta*old + the sums of the columns of x (rows,C). */
+void ref_column_sums(
+        double *db, double *mb, const double *old_db, const double *x, double beta, int64_t rows, int64_t C);
 void ref_scale_residual_fwd(double *y, double *m, const double *x, const double *residual, const double *gamma,
         const double *row_scale, int64_t N, int64_t P, int64_t C);
 void ref_scale_residual_bwd(double *dx, double *dgamma, double *mg, const double *old_dgamma, const double *dy,
@@ -100,6 +107,8 @@ void ref_gaussian_nll(double sums[4], double *sigma, double *dmu, double *du, co
         int64_t N);
 
 double ref_sum_squares(const double *g, int64_t n);
+/* scale, good, norm2: old values in, new ones out. */
+void ref_loss_scale_update(double *scale, double *inverse, double *good, double *norm2, double growth_interval);
 /* One element of AdamW; h: hd_adamw_hyper in its order; ema may be NULL. */
 void ref_adamw(double *p, double *m, double *v, double *ema, double g, double norm2, const double h[9], double chunk_lr,
         double chunk_decay);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cublasLt, compiled against NVIDIA's cublasLt.h: handles, descriptions and their attributes. */
 #include "fakes/cublaslt.h"
+#include "fakes/cublaslt_mood.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -24,9 +25,11 @@ cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle)
 	return CUBLAS_STATUS_SUCCESS;
 }
 
+size_t hd_fake_cublaslt_version = 130100;
+
 size_t cublasLtGetVersion(void)
 {
-	return 130100;
+	return hd_fake_cublaslt_version;
 }
 
 const char *cublasLtGetStatusName(cublasStatus_t status)
@@ -117,7 +120,8 @@ cublasStatus_t cublasLtMatmulPreferenceInit_internal(cublasLtMatmulPreference_t 
 	preference *p = (preference *)object;
 	if (size < sizeof *p)
 		return CUBLAS_STATUS_ALLOC_FAILED;
-	*p = (preference){LT_MAGIC, {DEFAULT_ALIGNMENT, DEFAULT_ALIGNMENT, DEFAULT_ALIGNMENT, DEFAULT_ALIGNMENT}, 0};
+	*p = (preference){LT_MAGIC, {DEFAULT_ALIGNMENT, DEFAULT_ALIGNMENT, DEFAULT_ALIGNMENT, DEFAULT_ALIGNMENT}, 0,
+	        CUBLASLT_REDUCTION_SCHEME_MASK};
 	return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -172,6 +176,7 @@ static const field operation_fields[] = {
 
 static const field preference_fields[] = {
         FIELD(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, preference, workspace_bytes),
+        FIELD(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, preference, reductions),
         FIELD(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, preference, alignment[0]),
         FIELD(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, preference, alignment[1]),
         FIELD(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, preference, alignment[2]),

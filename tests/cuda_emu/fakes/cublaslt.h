@@ -32,6 +32,7 @@ typedef struct preference {
 	int32_t magic;
 	uint32_t alignment[4]; /* bytes; A, B, C, D */
 	uint64_t workspace_bytes;
+	uint32_t reductions;
 } preference;
 
 _Static_assert(sizeof(layout) <= sizeof(cublasLtMatrixLayoutOpaque_t), "a layout fits its opaque type");

@@ -8,14 +8,15 @@
  * alignment that the heuristic was told, the workspace is there; it is overwritten, so that nobody keeps data in it.
  */
 #include "fakes/cublaslt.h"
+#include "fakes/cublaslt_mood.h"
 #include "fakes/number.h"
 #include "hooks.h"
 
 #include <math.h>
 #include <oneapi/dnnl/dnnl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
 	EPILOGUE_RELU = 2,
@@ -32,24 +33,28 @@ enum {
 	AUX_ALIGNMENT = 8, /* elements: of the leading dimension of the epilogue's auxiliary matrix */
 };
 
-/* What an algorithm remembers. */
+/* What a product is described by, as far as an algorithm is one for it alone. */
+typedef struct description {
+	int32_t transpose_a, transpose_b, types[4], orders[4], compute;
+	uint32_t epilogue;
+	uint64_t m, n, k;
+} description;
+
+/* The 64 bytes of an algorithm: all that there is to know, so that they may be kept and given back. */
 typedef struct algorithm {
-	int32_t magic;
-	int32_t transpose_a, transpose_b, types[4], orders[4];
-	uint32_t epilogue, alignment[4];
-	uint64_t m, n, k, workspace_bytes;
+	int32_t magic, kind, delay_us;
+	uint32_t workspace_bytes;
+	uint16_t alignment[4];
+	uint64_t fingerprint; /* of its product */
 } algorithm;
+_Static_assert(sizeof(algorithm) <= sizeof(cublasLtMatmulAlgo_t), "an algorithm fits its opaque type");
 
-/* An algorithm has 64 bytes: a number of the record that it stands for. */
-typedef struct algorithm_number {
-	int32_t magic, number;
-} algorithm_number;
-_Static_assert(sizeof(algorithm_number) <= sizeof(cublasLtMatmulAlgo_t), "an algorithm's number fits its opaque type");
-
-enum { MAX_ALGORITHMS = 4096 };
-static algorithm algorithms[MAX_ALGORITHMS];
-static int algorithm_count;
-static pthread_mutex_t algorithms_lock = PTHREAD_MUTEX_INITIALIZER;
+hd_fake_cublaslt_algorithm hd_fake_cublaslt_algorithms[HD_FAKE_CUBLASLT_ALGORITHMS] = {
+        {HD_FAKE_CUBLASLT_SOUND, 0}, {HD_FAKE_CUBLASLT_SPLIT, 0}};
+int hd_fake_cublaslt_algorithm_count = 2, hd_fake_cublaslt_products;
+bool hd_fake_cublaslt_refuses;
+hd_fake_cublaslt_kind hd_fake_cublaslt_last;
+unsigned hd_fake_cublaslt_reductions;
 
 typedef struct problem {
 	operation op;
@@ -125,48 +130,28 @@ static cublasStatus_t make_problem(problem *p, cublasLtMatmulDesc_t op, cublasLt
 	return check_epilogue(p);
 }
 
-static algorithm describe(const problem *p)
+/* FNV-1a (Fowler, Noll, Vo) of 64 bits over the description. */
+static uint64_t fingerprint(const problem *p)
 {
-	algorithm a;
-	memset(&a, 0, sizeof a);
+	description d;
+	memset(&d, 0, sizeof d);
 	const layout *layouts[4] = {&p->a, &p->b, &p->c, &p->d};
 	for (int i = 0; i < 4; i++) {
-		a.types[i] = (int32_t)layouts[i]->type;
-		a.orders[i] = layouts[i]->order;
+		d.types[i] = (int32_t)layouts[i]->type;
+		d.orders[i] = layouts[i]->order;
 	}
-	a.magic = LT_MAGIC;
-	a.transpose_a = p->op.transpose_a;
-	a.transpose_b = p->op.transpose_b;
-	a.epilogue = p->op.epilogue;
-	a.m = p->m;
-	a.n = p->n;
-	a.k = p->k;
-	return a;
-}
-
-static int remember_algorithm(const algorithm *a)
-{
-	int number = 0;
-	pthread_mutex_lock(&algorithms_lock);
-	while (number < algorithm_count && memcmp(&algorithms[number], a, sizeof *a) != 0)
-		number++;
-	if (number == MAX_ALGORITHMS)
-		hd_emu_fail("cublasLt: more than %d different products are not emulated", MAX_ALGORITHMS);
-	if (number == algorithm_count)
-		algorithms[algorithm_count++] = *a;
-	pthread_mutex_unlock(&algorithms_lock);
-	return number;
-}
-
-/* False: nobody has found this algorithm. */
-static bool recall_algorithm(int number, algorithm *a)
-{
-	pthread_mutex_lock(&algorithms_lock);
-	bool known = number >= 0 && number < algorithm_count;
-	if (known)
-		*a = algorithms[number];
-	pthread_mutex_unlock(&algorithms_lock);
-	return known;
+	d.compute = (int32_t)p->op.compute;
+	d.transpose_a = p->op.transpose_a;
+	d.transpose_b = p->op.transpose_b;
+	d.epilogue = p->op.epilogue;
+	d.m = p->m;
+	d.n = p->n;
+	d.k = p->k;
+	const unsigned char *bytes = (const unsigned char *)&d;
+	uint64_t h = 14695981039346656037u;
+	for (size_t i = 0; i < sizeof d; i++)
+		h = (h ^ bytes[i]) * 1099511628211u;
+	return h;
 }
 
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t op,
@@ -183,16 +168,66 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
 	cublasStatus_t status = make_problem(&p, op, a, b, c, d);
 	if (status)
 		return status;
-	algorithm description = describe(&p);
-	memcpy(description.alignment, wishes->alignment, sizeof description.alignment);
-	description.workspace_bytes = wishes->workspace_bytes < WORKSPACE_BYTES ? 0 : WORKSPACE_BYTES;
-	algorithm_number kept = {LT_MAGIC, remember_algorithm(&description)};
-	memset(results, 0, sizeof *results);
-	memcpy(&results->algo, &kept, sizeof kept);
-	results->workspaceSize = description.workspace_bytes;
-	results->state = CUBLAS_STATUS_SUCCESS;
-	results->wavesCount = 1;
-	*found = 1;
+	hd_fake_cublaslt_reductions = wishes->reductions;
+	int count = hd_fake_cublaslt_algorithm_count < wanted ? hd_fake_cublaslt_algorithm_count : wanted;
+	for (int i = 0; i < count; i++) {
+		algorithm one;
+		memset(&one, 0, sizeof one);
+		one.magic = LT_MAGIC;
+		one.kind = (int32_t)hd_fake_cublaslt_algorithms[i].kind;
+		one.delay_us = hd_fake_cublaslt_algorithms[i].delay_us;
+		one.fingerprint = fingerprint(&p);
+		one.workspace_bytes = wishes->workspace_bytes < WORKSPACE_BYTES ? 0 : WORKSPACE_BYTES;
+		for (int j = 0; j < 4; j++)
+			one.alignment[j] = (uint16_t)wishes->alignment[j];
+		memset(&results[i], 0, sizeof results[i]);
+		memcpy(&results[i].algo, &one, sizeof one);
+		results[i].workspaceSize = one.workspace_bytes;
+		results[i].state = CUBLAS_STATUS_SUCCESS;
+		results[i].wavesCount = 1;
+	}
+	*found = count;
+	return count ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
+}
+
+/* The algorithm is one, and one for this product. */
+static cublasStatus_t read_algorithm(algorithm *out, const cublasLtMatmulAlgo_t *bytes, const problem *p)
+{
+	memcpy(out, bytes, sizeof *out);
+	if (out->magic != LT_MAGIC)
+		return CUBLAS_STATUS_INVALID_VALUE;
+	return out->fingerprint == fingerprint(p) ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
+}
+
+cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t handle, cublasLtMatmulDesc_t op, cublasLtMatrixLayout_t a,
+        cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d, const cublasLtMatmulAlgo_t *algo,
+        cublasLtMatmulHeuristicResult_t *result)
+{
+	problem p;
+	algorithm found;
+	if (!handle || handle->magic != LT_MAGIC)
+		return CUBLAS_STATUS_NOT_INITIALIZED;
+	cublasStatus_t status = make_problem(&p, op, a, b, c, d);
+	if (status == CUBLAS_STATUS_SUCCESS)
+		status = read_algorithm(&found, algo, &p);
+	if (status == CUBLAS_STATUS_SUCCESS)
+		result->workspaceSize = found.workspace_bytes;
+	result->state = status;
+	return status;
+}
+
+cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo,
+        cublasLtMatmulAlgoConfigAttributes_t attribute, void *value, size_t bytes, size_t *written)
+{
+	algorithm found;
+	memcpy(&found, algo, sizeof found);
+	if (found.magic != LT_MAGIC || bytes != sizeof(int32_t))
+		return CUBLAS_STATUS_INVALID_VALUE;
+	int32_t out = attribute == CUBLASLT_ALGO_CONFIG_ID           ? found.kind
+	              : attribute == CUBLASLT_ALGO_CONFIG_SPLITK_NUM ? 1 + (found.kind == HD_FAKE_CUBLASLT_SPLIT)
+	                                                             : 0;
+	memcpy(value, &out, sizeof out);
+	*written = sizeof out;
 	return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -203,6 +238,8 @@ typedef struct job {
 	const float *alpha, *beta; /* in device memory; NULL: the values */
 	float alpha_value, beta_value;
 	size_t workspace_bytes;
+	hd_fake_cublaslt_kind kind;
+	int delay_us;
 } job;
 
 static size_t position(const layout *l, uint64_t row, uint64_t col)
@@ -277,10 +314,11 @@ static void finish(const job *j, int batch, float *product)
 	uint32_t epilogue = p->op.epilogue;
 	size_t bias_first = (size_t)batch * (size_t)p->op.bias_stride;
 	size_t aux_first = (size_t)batch * (size_t)p->op.aux_stride;
+	float error = j->kind == HD_FAKE_CUBLASLT_WRONG ? 1.1f : 1;
 	float *gradient = checked_calloc(p->m, sizeof *gradient);
 	for (uint64_t c = 0; c < p->n; c++)
 		for (uint64_t r = 0; r < p->m; r++) {
-			float x = product[c * p->m + r];
+			float x = error * product[c * p->m + r];
 			size_t aux_index = aux_first + c * (size_t)p->op.aux_ld + r;
 			if (epilogue & EPILOGUE_BIAS)
 				x += load_number(p->op.bias, bias_first + r, bias_type(p));
@@ -339,27 +377,51 @@ static void touch_operands(const job *j, float beta)
 	}
 }
 
+/* The lowest bit of the first element of D, at every other call: one rounding, which no bound finds. */
+static void flicker(const job *j)
+{
+	static int calls;
+	if (__atomic_fetch_add(&calls, 1, __ATOMIC_RELAXED) % 2)
+		*(unsigned char *)j->d ^= 1;
+}
+
+/* c = alpha a b + beta c; columns of the one are rows of the other: c' = b' a'. */
+static void multiply(const job *j, float alpha, const float *a, const float *b, float beta, float *c)
+{
+	dnnl_dim_t m = (dnnl_dim_t)j->p.m, n = (dnnl_dim_t)j->p.n, k = (dnnl_dim_t)j->p.k, first = k;
+	if (j->kind == HD_FAKE_CUBLASLT_SPLIT && k > 1)
+		first = k / 2;
+	dnnl_status_t status = dnnl_sgemm('N', 'N', n, m, first, alpha, b, k, a, m, beta, c, m);
+	if (status == dnnl_success && first < k)
+		status = dnnl_sgemm('N', 'N', n, m, k - first, alpha, b + first, k, a + first * m, m, 1, c, m);
+	if (status != dnnl_success)
+		hd_emu_fail("cublasLt: dnnl_sgemm of %ld x %ld x %ld fails", (long)m, (long)n, (long)k);
+}
+
 static void run(void *work)
 {
 	const job *j = work;
 	const problem *p = &j->p;
 	float alpha = j->alpha ? *j->alpha : j->alpha_value, beta = j->beta ? *j->beta : j->beta_value;
 	bool tf32 = p->op.compute == CUBLAS_COMPUTE_32F_FAST_TF32;
-	dnnl_dim_t m = (dnnl_dim_t)p->m, n = (dnnl_dim_t)p->n, k = (dnnl_dim_t)p->k;
+	if (j->kind == HD_FAKE_CUBLASLT_ADDS && beta == 0)
+		beta = 1;
 	touch_operands(j, beta);
+	if (j->delay_us)
+		usleep((useconds_t)j->delay_us);
 	for (int i = 0; i < p->d.batch; i++) {
 		float *a = dense(&p->a, j->a, i, p->op.transpose_a != CUBLAS_OP_N, tf32);
 		float *b = dense(&p->b, j->b, i, p->op.transpose_b != CUBLAS_OP_N, tf32);
 		float *c = beta != 0 ? dense(&p->c, j->c, i, false, false) : checked_calloc(p->m * p->n, sizeof *c);
-		/* columns of the one are rows of the other: D' = B' A' */
-		if (dnnl_sgemm('N', 'N', n, m, k, alpha, b, k, a, m, beta, c, m) != dnnl_success)
-			hd_emu_fail("cublasLt: dnnl_sgemm of %ld x %ld x %ld fails", (long)m, (long)n, (long)k);
+		multiply(j, alpha, a, b, beta, c);
 		finish(j, i, c);
 		operand_sums(j, i, a, b);
 		free(a);
 		free(b);
 		free(c);
 	}
+	if (j->kind == HD_FAKE_CUBLASLT_FLICKERS)
+		flicker(j);
 }
 
 static bool aligned(const void *pointer, size_t bytes)
@@ -367,23 +429,24 @@ static bool aligned(const void *pointer, size_t bytes)
 	return (uintptr_t)pointer % bytes == 0;
 }
 
-static cublasStatus_t check_algorithm(const job *j, const cublasLtMatmulAlgo_t *algo)
+static cublasStatus_t check_algorithm(job *j, const cublasLtMatmulAlgo_t *algo)
 {
 	const problem *p = &j->p;
 	const void *pointers[4] = {j->a, j->b, j->c, j->d};
 	const layout *layouts[4] = {&p->a, &p->b, &p->c, &p->d};
-	algorithm wanted = describe(p), found;
+	algorithm wanted = {.kind = HD_FAKE_CUBLASLT_SOUND};
 	bool automatic = !algo; /* the library finds one itself, for any alignment, that needs no workspace */
 	if (algo) {
-		algorithm_number kept;
-		memcpy(&kept, algo, sizeof kept);
-		if (kept.magic != LT_MAGIC || !recall_algorithm(kept.number, &found))
-			return CUBLAS_STATUS_INVALID_VALUE;
-		memcpy(wanted.alignment, found.alignment, sizeof wanted.alignment);
-		wanted.workspace_bytes = found.workspace_bytes;
-		if (memcmp(&found, &wanted, sizeof wanted) != 0)
-			return CUBLAS_STATUS_NOT_SUPPORTED;
+		cublasStatus_t status = read_algorithm(&wanted, algo, p);
+		if (status)
+			return status;
 	}
+	j->kind = (hd_fake_cublaslt_kind)wanted.kind;
+	j->delay_us = wanted.delay_us;
+	if (j->kind == HD_FAKE_CUBLASLT_FAILS)
+		return CUBLAS_STATUS_EXECUTION_FAILED;
+	if (j->kind == HD_FAKE_CUBLASLT_REFUSES || hd_fake_cublaslt_refuses)
+		return CUBLAS_STATUS_NOT_SUPPORTED;
 	for (int i = 0; i < 4; i++) {
 		size_t alignment = automatic ? number_bytes(layouts[i]->type) : wanted.alignment[i];
 		if (alignment && !aligned(pointers[i], alignment))
@@ -439,9 +502,11 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t op, 
 		j.alpha_value = *(const float *)alpha;
 		j.beta_value = *(const float *)beta;
 	}
+	hd_fake_cublaslt_products++;
 	status = check_algorithm(&j, algo);
 	if (status)
 		return status;
+	hd_fake_cublaslt_last = j.kind;
 	need_operands(&j);
 	job *queued = malloc(sizeof *queued);
 	if (!queued)

@@ -74,6 +74,55 @@ static void properties(void)
 	CHECK_CUDA(cudaGetDeviceProperties(&p, 2), cudaErrorInvalidDevice);
 }
 
+/* Memory, streams and events belong to a device; kernels are launched by threads whose device that is. */
+static void devices_apart(void)
+{
+	struct cudaDeviceProp p, q;
+	void *first, *second, *third = NULL;
+	cudaEvent_t event;
+	size_t left, total;
+	CUDA_OK(cudaGetDeviceProperties(&p, 0));
+	CUDA_OK(cudaGetDeviceProperties(&q, 1));
+	CHECK(memcmp(&p.uuid, &q.uuid, sizeof p.uuid) != 0 && p.pciBusID > q.pciBusID, "not told apart");
+	CUDA_OK(cudaMalloc(&first, 40 << 20));
+	CHECK_CUDA(cudaMalloc(&third, 40 << 20), cudaErrorMemoryAllocation);
+	cudaGetLastError();
+	CUDA_OK(cudaSetDevice(1));
+	CUDA_OK(cudaMalloc(&second, 40 << 20));
+	CUDA_OK(cudaMemGetInfo(&left, &total));
+	CHECK(left == (size_t)24 << 20 && total == (size_t)64 << 20, "%zu of %zu", left, total);
+	cudaStream_t s = new_stream();
+	CUDA_OK(cudaEventCreate(&event));
+	CUDA_OK(launch_empty(1, 1, 32, 1, 0, s));
+	CUDA_OK(cudaSetDevice(0));
+	cudaGetLastError();
+	CHECK_CUDA(launch_empty(1, 1, 32, 1, 0, s), cudaErrorInvalidResourceHandle);
+	cudaStream_t other = new_stream();
+	CHECK_CUDA(cudaEventRecord(event, other), cudaErrorInvalidResourceHandle);
+	CUDA_OK(cudaEventRecord(event, s));
+	CUDA_OK(cudaStreamWaitEvent(other, event, 0));
+	CUDA_OK(cudaEventDestroy(event));
+	CUDA_OK(cudaStreamDestroy(other));
+	CUDA_OK(cudaStreamDestroy(s));
+	CUDA_OK(cudaFree(second));
+	CUDA_OK(cudaMemGetInfo(&left, &total));
+	CHECK(left == (size_t)24 << 20, "freed on the wrong device: %zu", left);
+	CUDA_OK(cudaFree(first));
+}
+
+/* The list is in order of the bus, which is not CUDA's. */
+static void others(void)
+{
+	size_t left, total;
+	void *memory;
+	CHECK_CUDA(cudaSetDevice(1), cudaErrorDevicesUnavailable);
+	cudaGetLastError();
+	CUDA_OK(cudaSetDevice(0));
+	CUDA_OK(cudaMemGetInfo(&left, &total));
+	CHECK(left == (size_t)10 << 20 && total == (size_t)64 << 20, "%zu of %zu", left, total);
+	CHECK_CUDA(cudaMalloc(&memory, 11 << 20), cudaErrorMemoryAllocation);
+}
+
 static void no_device(void)
 {
 	int count = -1;
@@ -87,6 +136,10 @@ const test_case device_cases[] = {
         {"dynamic_shared", NULL, dynamic_shared, EVERY(PASSES)},
         {"last_error", NULL, last_error, EVERY(PASSES)},
         {"properties", "HD_EMU_DEVICES=2 HD_EMU_MEMORY_MB=64", properties, EVERY(PASSES)},
+        {"devices_apart", "HD_EMU_DEVICES=2 HD_EMU_MEMORY_MB=64 HD_EMU_LEAKS=1", devices_apart, EVERY(PASSES)},
+        {"devices_of_others", "HD_EMU_DEVICES=2 HD_EMU_MEMORY_MB=64 HD_EMU_NVML=exclusive;free=10,util=5,pid=1:3",
+                others, EVERY(PASSES)},
+        {"devices_unknown_word", "HD_EMU_DEVICES=2 HD_EMU_NVML=fre=10", others, EVERY("'fre=10' is none of free=MB")},
         {"no_device", "HD_EMU_DEVICES=0", no_device, EVERY(PASSES)},
         {NULL, NULL, NULL, EVERY(PASSES)},
 };

@@ -171,22 +171,26 @@ static void host_node(void)
 
 static void forbidden(void)
 {
-	void *memory;
+	void *memory, *pinned;
 	float on_the_host;
 	cudaEvent_t outside;
 	cudaGraph_t graph;
 	make();
 	CUDA_OK(cudaEventCreate(&outside));
+	CUDA_OK(cudaMallocHost(&pinned, 100));
 	CUDA_OK(cudaEventRecord(outside, side));
 	SPOILS(cudaStreamSynchronize(main_stream), cudaErrorStreamCaptureUnsupported);
 	SPOILS(cudaStreamQuery(main_stream), cudaErrorStreamCaptureUnsupported);
 	SPOILS(cudaDeviceSynchronize(), cudaErrorStreamCaptureUnsupported);
 	SPOILS(cudaMalloc(&memory, 100), cudaErrorStreamCaptureUnsupported);
+	SPOILS(cudaMallocHost(&memory, 100), cudaErrorStreamCaptureUnsupported);
+	SPOILS(cudaFreeHost(pinned), cudaErrorStreamCaptureUnsupported);
 	SPOILS(cudaStreamWaitEvent(main_stream, outside, 0), cudaErrorStreamCaptureIsolation);
 	SPOILS(cudaMemcpy(&on_the_host, a, 4, cudaMemcpyDeviceToHost), cudaErrorStreamCaptureUnsupported);
 	CHECK_CUDA(cudaStreamEndCapture(main_stream, &graph), cudaErrorIllegalState);
 	CHECK_CUDA(cudaStreamBeginCapture(NULL, cudaStreamCaptureModeGlobal), cudaErrorStreamCaptureUnsupported);
 	CUDA_OK(cudaEventDestroy(outside));
+	CUDA_OK(cudaFreeHost(pinned));
 	cudaGetLastError();
 	destroy();
 }
