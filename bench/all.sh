@@ -41,12 +41,6 @@ for p in "${PYTHON_TORCH:-}" python3 /usr/bin/python3; do
 	fi
 done
 
-# both, where this program has them
-precisions=default
-if "$BUILD/heimdall" train --help 2>/dev/null | grep -q -- --precision; then
-	precisions=bf16-mixed,32
-fi
-
 failed=0
 # part SECONDS NAME COMMAND...: its words to NAME.txt and the terminal; 77 is "not there"
 part() {
@@ -68,7 +62,7 @@ if [ "$device" = gpu ]; then
 	part 125 ops "$BUILD/bench/ops" --accelerator gpu --limit_s 0.3 --budget_s 100 --json "$out/ops.json"
 	part 120 large "$BUILD/bench/ops" --accelerator gpu --shapes large --models large --dtypes bf16 --limit_s 0.2 \
 		--budget_s 90 --json "$out/large.json"
-	part 95 steps "$BUILD/bench/steps" --accelerator gpu --precisions "$precisions" --limit_s 1 --budget_s 70 \
+	part 95 steps "$BUILD/bench/steps" --accelerator gpu --precisions bf16-mixed,32 --limit_s 1 --budget_s 70 \
 		--json "$out/steps.json"
 	part 105 torch "$python" bench/compare_torch.py --models large --batches 32,256 --limit_s 2 --json "$out/torch.json" \
 		--steps "$BUILD/bench/steps"
@@ -83,7 +77,7 @@ if [ -f "$out/large.json" ]; then
 fi
 part 15 roofline "$BUILD/bench/roofline" "${measured[@]}" --json "$out/roofline.json"
 
-sections=(roofline)
+sections=(roofline gpu-missing)
 if [ "$device" = gpu ] || awk -v load="$load" -v most="$load_most" 'BEGIN { exit !(load <= most) }'; then
 	sections+=("$device")
 else

@@ -4,13 +4,17 @@
  * timed, as a share of what the device can do: min(products, memory * intensity), both measured in the same run.
  *
  * Times are the host's clock's, for a back end has no other. A sample is: caches flushed, calls queued, one wait for
- * the device. us        of a call. Where the device has its own memory, a sample is as many calls as take about 0.3 ms,
- * each on copies of the buffers of its own, so that all start from memory and launch and wait are shared between them;
- * on the CPU it is one call. alone us  of a sample of one call: launch, run and wait, which is what a caller who waits
- * sees. %top      in brackets where handing calls to the device took nine tenths of the time: then the host was
- * measured. A recorded graph has less of that. Samples are taken until the median's 95 % interval is within 1 %, at
- * least 10, at most 1000 or --limit_s (0.5 s; then at least 3); +-% is what was reached. Types are HD_F32 and, where
- * the case comes in 16 bits, HD_BF16; HD_F16 by
+ * the device.
+ *   us        of a call. Where the device has its own memory, a sample is as many calls as take about 0.3 ms, each on
+ *             copies of the buffers of its own, so that all start from memory and launch and wait are shared between
+ *             them; on the CPU it is one call.
+ *   alone us  of a sample of one call: launch, run and wait, which is what a caller who waits sees.
+ *   graph us  of a call, the calls of a sample replayed as one recorded graph, so that the host hands over only once:
+ *             what a call takes in a training step. Where it is there, rates and %top are by it.
+ *   %top      in brackets where handing calls to the device took nine tenths of the time: then the host was measured.
+ *
+ * Samples are taken until the median's 95 % interval is within 1 %, at least 10, at most 1000 or --limit_s (0.5 s; then
+ * at least 3); +-% is what was reached. Types are HD_F32 and, where the case comes in 16 bits, HD_BF16; HD_F16 by
  * --dtypes.
  *
  * --shapes large takes the shapes of ConvNeXt's training step (bench/common/training_step.h) instead of the cases' own.
@@ -105,6 +109,51 @@ static hd_status call_copy(void *context, int number)
 	return c->run[number].op->call(&c->backend->ops, &c->run[number]);
 }
 
+/* ---- the same calls as a graph ---- */
+
+typedef struct replay {
+	hd_backend *backend;
+	hd_graph *graph;
+} replay;
+
+static hd_status run_replay(void *context, int number)
+{
+	replay *r = context;
+	(void)number;
+	return r->backend->run_graph(r->backend, r->graph);
+}
+
+static hd_status record(hd_graph **out, copies *c)
+{
+	hd_backend *b = c->backend;
+	hd_status st = b->begin_capture(b);
+	if (st != HD_OK)
+		return st;
+	for (int i = 0; i < c->count && st == HD_OK; i++)
+		st = call_copy(c, i);
+	hd_status ended = b->end_capture(b, out);
+	return st == HD_OK ? ended : st;
+}
+
+/* All calls of a sample as one graph. What cannot be recorded has no such time, and says why. */
+static hd_status time_graph(hd_bench_row *row, bench *b, const hd_bench_rule *rule, copies *c)
+{
+	hd_status st = HD_OK;
+	replay r = {.backend = b->backend};
+	hd_bench_timing t;
+	if (!b->backend->begin_capture)
+		return HD_OK;
+	if (record(&r.graph, c) != HD_OK) {
+		hd_message("%s: not timed as a graph: %s", row->op->name, hd_error_text());
+		goto done;
+	}
+	HD_TRY(hd_bench_time(&t, b->backend, &b->flush, rule, 1, run_replay, &r));
+	row->graph_s = t.median / c->count;
+done:
+	b->backend->close_graph(b->backend, r.graph);
+	return st;
+}
+
 static hd_status time_run(hd_bench_row *row, bench *b, const hd_case_run *run)
 {
 	hd_status st;
@@ -128,6 +177,7 @@ static hd_status time_run(hd_bench_row *row, bench *b, const hd_case_run *run)
 		HD_TRY(add_copy(c));
 	HD_TRY(b->backend->sync(b->backend, NULL));
 	HD_TRY(hd_bench_time(&row->time, b->backend, &b->flush, &rule, c->count, call_copy, c));
+	HD_TRY(time_graph(row, b, &rule, c));
 done:
 	if (c)
 		drop_copies(c);
@@ -286,7 +336,7 @@ static hd_status list_steps(bench *b)
 	for (int i = 0; i < count; i++)
 		for (int k = 0; k < b->batch_count && hd_bench_listed(b->models, list[i].name); k++) {
 			hd_model_config config;
-			HD_TRY(hd_bench_model(&config, list[i].name, b->batches[k], NULL));
+			HD_TRY(hd_bench_model(&config, list[i].name, b->batches[k], NULL, NULL));
 			HD_TRY(hd_training_step_list(&b->steps[b->step_count++], &config, HD_BF16));
 		}
 	if (!b->step_count)

@@ -14,10 +14,16 @@ trap 'rm -rf "$work"' EXIT
 
 for arch in "${archs[@]}"; do
 	for file in kernels/cuda/*.cu; do
-		"$nvcc" -Iinclude -I. -std=c++17 -O3 -Xptxas -v -gencode "arch=compute_$arch,code=sm_$arch" -cubin \
-			-o /dev/null "$file" 2>&1 | sed "s|^|$arch $(basename "$file") |"
+		if ! "$nvcc" -Iinclude -I. -std=c++17 -O3 -Xptxas -v -gencode "arch=compute_$arch,code=sm_$arch" -cubin \
+			-o "$work/cubin" "$file" >"$work/said" 2>&1; then
+			cat "$work/said" >&2
+			echo "$file: nvcc does not compile it for sm_$arch" >&2
+			exit 1
+		fi
+		sed "s|^|$arch $(basename "$file") |" "$work/said"
 	done
-done | c++filt >"$work/log"
+done >"$work/raw"
+c++filt <"$work/raw" >"$work/log"
 
 # "Compiling entry function 'NAME' for 'sm_80'", then its stack and spills, then "Used N registers, ... bytes smem"
 awk '

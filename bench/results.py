@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """results.py FILE FOLDER SECTION...: writes sections (cpu, gpu, roofline) of FILE, between "<!-- SECTION: generated -->"
-and "<!-- SECTION: end -->", from what bench/all.sh left in FOLDER. What is outside stays as it is."""
+and "<!-- SECTION: end -->", from what bench/all.sh left in FOLDER. What is outside stays as it is. gpu-missing: section
+gpu from kernels/kernels.def, without figures, where it has none yet."""
 import json
 import pathlib
 import re
@@ -26,15 +27,15 @@ def operations(ops):
     rows = []
     for r in ops["rows"]:
         if "median_us" not in r:
-            rows.append([r["op"], r.get("failed") or r.get("left_out")] + [""] * 7)
+            rows.append([r["op"], r.get("failed") or r.get("left_out")] + [""] * 8)
             continue
         top = f"{r['percent_of_ceiling']:.0f}"
         rows.append(
             [r["op"], r["shape"]]
             + [f"{r[k]:.1f}" for k in ("median_us", "interval_percent", "p10_us", "p90_us", "alone_us")]
-            + [f"{r['gb_per_s']:.1f}", f"{r['gflop_per_s']:.1f}", f"({top})" if r["host_bound"] else top]
+            + [number(r.get("graph_us"), 1), f"{r['gb_per_s']:.1f}", f"{r['gflop_per_s']:.1f}", f"({top})" if r["host_bound"] else top]
         )
-    return table(["op", "shape", "us", "+-%", "p10", "p90", "alone us", "GB/s", "GFLOP/s", "% top"], rows)
+    return table(["op", "shape", "us", "+-%", "p10", "p90", "alone us", "graph us", "GB/s", "GFLOP/s", "% top"], rows)
 
 
 def about(results):
@@ -92,11 +93,28 @@ def measured(folder):
     return lines + (torch(peer) if peer else ["", "PyTorch: not measured."])
 
 
+NO_ROW = "No row was run on a GPU."
+NOT_RUN = "not run on a GPU"
+
+
+def not_run():
+    """A row per operation of kernels.def; it is read beside this file."""
+    definitions = pathlib.Path(__file__).resolve().parent.parent / "kernels" / "kernels.def"
+    names = re.findall(r"^HD_OP\((\w+),", definitions.read_text(), flags=re.MULTILINE)
+    names += ["training steps of Tiny, Base, Large at batch 32, 64, 128, 256", "features a second"]
+    names += ["PyTorch, bf16, eager and compiled, beside them"]
+    return [NO_ROW, ""] + table(["operation", "H100"], [[name, NOT_RUN] for name in names])
+
+
 def main(path, folder, sections):
     path, folder = pathlib.Path(path), pathlib.Path(folder)
     text = path.read_text()
     for section in sections:
-        if section == "roofline":
+        if section == "gpu-missing":
+            if NO_ROW not in text:
+                continue  # a GPU's figures stay
+            section, lines = "gpu", not_run()
+        elif section == "roofline":
             lines = ["```", (folder / "roofline.txt").read_text().rstrip(), "```"]
         else:
             lines = measured(folder)

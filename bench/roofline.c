@@ -4,6 +4,9 @@
  * (bench/common/predict.h) and the list of a step's operations (bench/common/training_step.h), beside what bench/ops
  * measured (--measured FILE, its --json). Nothing here runs on a device.
  *
+ * Times: serial, every kernel after the one before, and overlapped, on the two streams that the program has
+ * (bench/common/overlap.h); the goals are held against the latter.
+ *
  * Without --model: steps of Tiny, Base and Large at batch 32, 64, 128 and 256. With it, and --batch: the kernels.
  */
 #include <jansson.h>
@@ -13,11 +16,12 @@
 #include <string.h>
 
 #include "bench/common/arguments.h"
-#include "bench/common/predict.h"
+#include "bench/common/overlap.h"
 #include "host/common/json.h"
 #include "host/common/version.h"
 
-static const char *const sizes[] = {"tiny", "base", "large"};
+#define MODELS "tiny,base,large" /* unasked */
+
 static const int batches[] = {32, 64, 128, 256};
 static const char *const phases[] = {"batch", "forward", "backward", "step"};
 
@@ -71,7 +75,7 @@ static void print_kernels(const roofline *r, const hd_training_step *step)
 {
 	printf("\n%-8s %-22s %-32s %5s %8s %8s %-8s %-14s %8s %8s %6s %9s\n", "phase", "operation", "shape", "calls",
 	        "MB", "GFLOP", "bound", "tile, split", "us/call", "ms/step", "%", "measured");
-	double total = hd_predict_step(r->gpu, step);
+	double total = hd_overlap(r->gpu, step).serial_s;
 	for (size_t i = 0; i < step->count; i++) {
 		const hd_step_row *row = &step->rows[i];
 		hd_prediction p = hd_predict(r->gpu, row);
@@ -127,12 +131,29 @@ static json_t *kernels_json(const roofline *r, const hd_training_step *step)
 		char shape[160];
 		hd_step_row_text(shape, sizeof shape, row);
 		json_array_append_new(rows,
-		        json_pack("{s:s, s:s, s:s, s:s, s:i, s:f, s:f, s:s, s:f, s:o}", "phase", phases[row->phase],
-		                "op", row->op, "shape", shape, "dtype", hd_bench_dtype_name(row->dtype), "calls",
-		                row->calls, "bytes", row->bytes, "flops", row->flops, "bound", p.bound, "predicted_us",
-		                1e6 * (p.launch_s + p.work_s), "measured_us", hd_json_number(measured_us(r, row))));
+		        json_pack(
+		                "{s:s, s:i, s:b, s:i, s:f, s:f, s:f, s:s, s:s, s:s, s:s, s:i, s:f, s:f, s:s, s:f, s:o}",
+		                "region", hd_region_name(row->region), "stage", row->stage, "beside", row->beside,
+		                "launches", row->launches, "dram_us", 1e6 * p.dram_s, "l2_us", 1e6 * p.l2_s, "busy_us",
+		                1e6 * p.busy_s, "phase", phases[row->phase], "op", row->op, "shape", shape, "dtype",
+		                hd_bench_dtype_name(row->dtype), "calls", row->calls, "bytes", row->bytes, "flops",
+		                row->flops, "bound", p.bound, "predicted_us", 1e6 * (p.launch_s + p.work_s),
+		                "measured_us", hd_json_number(measured_us(r, row))));
 	}
 	return rows;
+}
+
+static json_t *regions_json(const hd_step_time *time)
+{
+	json_t *all = json_array();
+	for (int i = 0; i < HD_REGIONS; i++) {
+		const hd_region_time *t = &time->region[i];
+		json_array_append_new(
+		        all, json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "region", hd_region_name(i),
+		                     "main_s", t->main_s, "beside_s", t->beside_s, "dram_s", t->dram_s, "l2_s", t->l2_s,
+		                     "busy_s", t->busy_s, "order_s", t->order_s, "overlapped_s", t->overlapped_s));
+	}
+	return all;
 }
 
 static hd_status predict(const roofline *r, const char *size, int batch, bool kernels)
@@ -141,21 +162,23 @@ static hd_status predict(const roofline *r, const char *size, int batch, bool ke
 	hd_model_config config;
 	hd_training_step step = {NULL};
 	char measured[48] = "not run on a GPU";
-	HD_TRY(hd_bench_model(&config, size, batch, NULL));
+	HD_TRY(hd_bench_model(&config, size, batch, NULL, NULL));
 	HD_TRY(hd_training_step_list(&step, &config, r->dtype));
 	sums a = add_up(r, &step);
+	hd_step_time time = hd_overlap(r->gpu, &step);
 	if (a.measured_s > 0)
 		snprintf(measured, sizeof measured, "%.2f for %.0f %% of it", 1e3 * a.measured_s,
 		        100 * a.covered_s / a.s);
-	printf("%-14s %-6s %5d %8.2f %9.0f %8.2f %7.2f %9.2f %9.2f %9.2f %8d  %s\n", r->gpu->name, size, batch,
-	        1e3 * a.s, batch / a.s, 1e3 * a.class_s[HD_CLASS_PRODUCT], 1e3 * a.class_s[HD_CLASS_DEPTHWISE],
-	        1e3 * (a.class_s[HD_CLASS_STREAM] + a.class_s[HD_CLASS_SMALL]), 1e3 * a.optimizer_s, 1e3 * a.launch_s,
-	        a.launches, measured);
+	printf("%-14s %-6s %5d %8.2f %10.2f %9.0f %8.2f %7.2f %9.2f %9.2f %9.2f %8d  %s\n", r->gpu->name, size, batch,
+	        1e3 * a.s, 1e3 * time.overlapped_s, batch / time.overlapped_s, 1e3 * a.class_s[HD_CLASS_PRODUCT],
+	        1e3 * a.class_s[HD_CLASS_DEPTHWISE], 1e3 * (a.class_s[HD_CLASS_STREAM] + a.class_s[HD_CLASS_SMALL]),
+	        1e3 * a.optimizer_s, 1e3 * a.launch_s, a.launches, measured);
 	if (kernels)
 		print_kernels(r, &step);
 	json_array_append_new(r->out,
-	        json_pack("{s:s, s:s, s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:i, s:o, s:f, s:f, s:o}", "device",
-	                r->gpu->key, "model", size, "batch", batch, "dtype", hd_bench_dtype_name(r->dtype),
+	        json_pack("{s:f, s:o, s:i, s:s, s:s, s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:i, s:o, s:f, s:f, s:o}",
+	                "overlapped_s", time.overlapped_s, "regions", regions_json(&time), "pieces", step.pieces,
+	                "device", r->gpu->key, "model", size, "batch", batch, "dtype", hd_bench_dtype_name(r->dtype),
 	                "predicted_s", a.s, "forward_flops_per_sample", a.forward / batch, "training_flops_per_sample",
 	                a.training / batch, "model_forward_flops", hd_model_forward_flops(&config), "bytes", a.bytes,
 	                "launches", a.launches, "measured_s", hd_json_number(a.measured_s > 0 ? a.measured_s : NAN),
@@ -197,18 +220,35 @@ static void print_longest(const roofline *r, const hd_training_step *step, doubl
 	}
 }
 
+static void print_regions(const hd_step_time *time)
+{
+	printf("  %-8s %8s %8s %8s %8s %8s %8s %10s\n", "region", "main", "beside", "DRAM", "L2", "busy", "order",
+	        "overlapped");
+	for (int i = 0; i < HD_REGIONS; i++) {
+		const hd_region_time *t = &time->region[i];
+		printf("  %-8s %8.2f %8.2f %8.2f %8.2f %8.2f %8.2f %10.2f\n", hd_region_name(i), 1e3 * t->main_s,
+		        1e3 * t->beside_s, 1e3 * t->dram_s, 1e3 * t->l2_s, 1e3 * t->busy_s, 1e3 * t->order_s,
+		        1e3 * t->overlapped_s);
+	}
+}
+
 static hd_status compare_with_goals(const roofline *r)
 {
 	hd_status st = HD_OK;
 	hd_training_step step = {NULL};
 	for (size_t g = 0; g < sizeof goals / sizeof *goals; g++) {
 		hd_model_config config;
-		HD_TRY(hd_bench_model(&config, "large", goals[g].batch, NULL));
+		HD_TRY(hd_bench_model(&config, "large", goals[g].batch, NULL, NULL));
 		HD_TRY(hd_training_step_list(&step, &config, r->dtype));
-		double ms = 1e3 * hd_predict_step(r->gpu, &step);
-		printf("\nLarge, batch %d, %s: goal %.1f ms, predicted %.2f ms, %.2f ms %s; longest:\n", goals[g].batch,
-		        r->gpu->name, goals[g].ms, ms, fabs(ms - goals[g].ms), ms > goals[g].ms ? "above" : "below");
-		print_longest(r, &step, 1e-3 * ms);
+		hd_step_time time = hd_overlap(r->gpu, &step);
+		double ms = 1e3 * time.overlapped_s;
+		printf("\nLarge, batch %d, %s: goal %.1f ms, predicted %.2f ms overlapped, %.2f ms %s (%.2f one after "
+		       "the "
+		       "other); longest:\n",
+		        goals[g].batch, r->gpu->name, goals[g].ms, ms, fabs(ms - goals[g].ms),
+		        ms > goals[g].ms ? "above" : "below", 1e3 * time.serial_s);
+		print_longest(r, &step, time.serial_s);
+		print_regions(&time);
 		hd_training_step_free(&step);
 	}
 done:
@@ -220,30 +260,37 @@ done:
 
 static void print_heading(void)
 {
-	printf("%-14s %-6s %5s %8s %9s %8s %7s %9s %9s %9s %8s  %s\n", "device", "model", "batch", "ms", "samples/s",
-	        "products", "dw", "streams", "optimizer", "launches", "count", "measured ms");
+	printf("%-14s %-6s %5s %8s %10s %9s %8s %7s %9s %9s %9s %8s  %s\n", "device", "model", "batch", "serial",
+	        "overlapped", "samples/s", "products", "dw", "streams", "optimizer", "launches", "count",
+	        "measured ms");
 }
 
 static hd_status run(roofline *r, const char *device, const char *model, const char *batch)
 {
 	hd_status st = HD_OK;
-	int gpu_count, wanted[16], wanted_count = 0, seen = 0;
+	int gpu_count, size_count, wanted[16], wanted_count = 0, seen = 0;
 	const hd_gpu *gpus = hd_gpu_list(&gpu_count);
 	if (batch)
 		wanted_count = hd_bench_numbers(wanted, 16, batch);
 	if (batch && !wanted_count)
 		HD_TRY(hd_fail(HD_E_USAGE, "--batch %s: give numbers with commas between", batch));
-	printf("One training step, %s maps, no average of the weights, as a CUDA graph. Predicted, not run on a GPU.\n",
+	printf("One training step, %s maps, no average of the weights, as CUDA graphs. Predicted, not run on a GPU. "
+	       "ms: "
+	       "serial, kernels one\nafter the other; overlapped, on two streams as the program queues them; then the "
+	       "serial sum's parts.\n",
 	        hd_bench_dtype_name(r->dtype));
 	print_heading();
+	const hd_backbone *sizes = hd_backbone_list(&size_count);
 	for (int g = 0; g < gpu_count; g++) {
 		r->gpu = &gpus[g];
-		for (size_t s = 0; s < sizeof sizes / sizeof *sizes && hd_bench_listed(device, gpus[g].key); s++)
-			for (int b = 0; b < (batch ? wanted_count : 4) && hd_bench_listed(model, sizes[s]); b++, seen++)
-				HD_TRY(predict(r, sizes[s], batch ? wanted[b] : batches[b], model != NULL));
+		for (int s = 0; s < size_count && hd_bench_listed(device, gpus[g].key); s++)
+			for (int b = 0; b < (batch ? wanted_count : 4) &&
+			                hd_bench_listed(model ? model : MODELS, sizes[s].name);
+			        b++, seen++)
+				HD_TRY(predict(r, sizes[s].name, batch ? wanted[b] : batches[b], model != NULL));
 	}
 	if (!seen)
-		HD_TRY(hd_fail(HD_E_USAGE, "--device h100|rtx3090|rtx4090, --model tiny|base|large"));
+		HD_TRY(hd_fail(HD_E_USAGE, "--device h100|rtx3090|rtx4090, --model of train --list_backbones"));
 	r->gpu = &gpus[0];
 	if (!model && hd_bench_listed(device, gpus[0].key))
 		HD_TRY(compare_with_goals(r));

@@ -132,36 +132,39 @@ static double original_gb(const subject *x)
 	return NAN;
 }
 
-static hd_dtype product_type(const char *precision)
+/* What it computes in; in brackets where that is not what was asked for by name. */
+static void precision_text(char *out, size_t bytes, const subject *x)
 {
-	if (precision && !strncmp(precision, "bf16", 4))
-		return HD_BF16;
-	return precision && !strncmp(precision, "16", 2) ? HD_F16 : HD_F32;
+	const char *own = hd_precision_name(x->config.precision);
+	if (!x->precision)
+		snprintf(out, bytes, "(%s)", own);
+	else
+		snprintf(out, bytes, strcmp(x->precision, own) != 0 ? "%s (%s)" : "%s", x->precision, own);
 }
 
 static void report(bench *b, const subject *x, const hd_bench_timing *t)
 {
 	double flops = 3 * hd_model_forward_flops(&x->config) * x->batch, rate = x->batch / t->median;
-	double peak = hd_bench_product_gflops(&b->top, product_type(x->precision));
+	double peak = hd_bench_product_gflops(&b->top, hd_bench_precision_dtype(x->config.precision));
 	double share = 100 * 1e-9 * flops / t->median / peak, hours = EPOCHS * b->data_samples / rate / 3600;
 	double gb = 1e-9 * (double)(x->parameter_bytes + x->activation_bytes),
 	       in_time = ORIGINAL_HOURS * 3600 * rate / EPOCHS;
-	char beside[16] = "-";
+	char beside[16] = "-", precision[48];
+	precision_text(precision, sizeof precision, x);
 	if (!isnan(original_gb(x)))
 		snprintf(beside, sizeof beside, "%.0f", original_gb(x));
-	printf("%-6s %5d %-10s %10.3f %5.1f %10.1f %8.2f %6s %7.1f %9.2f %12.0f\n", x->model, x->batch,
-	        x->precision ? x->precision : "default", 1e3 * t->median, 100 * t->half_width, rate, gb, beside, share,
-	        hours, in_time);
+	printf("%-6s %5d %-17s %10.3f %5.1f %10.1f %8.2f %6s %7.1f %9.2f %12.0f\n", x->model, x->batch, precision,
+	        1e3 * t->median, 100 * t->half_width, rate, gb, beside, share, hours, in_time);
 	fflush(stdout);
-	json_array_append_new(
-	        b->rows, json_pack("{s:s, s:s, s:i, s:s, s:I, s:f, s:f, s:i, s:b, s:f, s:I, s:I, s:f, s:f, s:f, s:o}",
-	                         "what", "training step", "model", x->model, "batch", x->batch, "precision",
-	                         x->precision ? x->precision : "default", "parameters", (json_int_t)x->parameters,
-	                         "seconds", t->median, "interval_percent", 100 * t->half_width, "samples", t->samples,
-	                         "settled", t->settled, "samples_per_s", rate, "parameter_bytes",
-	                         (json_int_t)x->parameter_bytes, "activation_bytes", (json_int_t)x->activation_bytes,
-	                         "percent_of_peak", share, "hours_100_epochs", hours, "data_samples", b->data_samples,
-	                         "original_gb", hd_json_number(original_gb(x))));
+	json_array_append_new(b->rows,
+	        json_pack("{s:s, s:s, s:i, s:s, s:s, s:I, s:f, s:f, s:i, s:b, s:f, s:I, s:I, s:f, s:f, s:f, s:o}",
+	                "what", "training step", "model", x->model, "batch", x->batch, "precision",
+	                x->precision ? x->precision : "default", "computed_in", hd_precision_name(x->config.precision),
+	                "parameters", (json_int_t)x->parameters, "seconds", t->median, "interval_percent",
+	                100 * t->half_width, "samples", t->samples, "settled", t->settled, "samples_per_s", rate,
+	                "parameter_bytes", (json_int_t)x->parameter_bytes, "activation_bytes",
+	                (json_int_t)x->activation_bytes, "percent_of_peak", share, "hours_100_epochs", hours,
+	                "data_samples", b->data_samples, "original_gb", hd_json_number(original_gb(x))));
 	b->timed++;
 }
 
@@ -171,7 +174,7 @@ static hd_status bench_model(bench *b, subject *x)
 	step s = {.backend = b->backend};
 	hd_bench_timing t;
 	size_t available, total;
-	HD_TRY(hd_bench_model(&x->config, x->model, x->batch, x->precision));
+	HD_TRY(hd_bench_model(&x->config, x->model, x->batch, x->precision, b->backend));
 	HD_TRY(hd_model_footprint(b->backend, &x->config, &x->parameter_bytes, &x->activation_bytes, &x->parameters));
 	HD_TRY(b->backend->memory(b->backend, &available, &total));
 	if (x->parameter_bytes + x->activation_bytes > available) {
@@ -182,7 +185,7 @@ static hd_status bench_model(bench *b, subject *x)
 	}
 	HD_TRY(hd_model_create(&s.model, b->backend, &x->config));
 	HD_TRY(hd_model_initialize(s.model, SEED));
-	HD_TRY(hd_step_inputs_open(&s.inputs, b->backend, s.model, x->precision));
+	HD_TRY(hd_step_inputs_open(&s.inputs, b->backend, s.model));
 	if (b->save)
 		HD_TRY(hd_save_step(b->save, b->backend, &s.inputs));
 	b->save = NULL;
@@ -224,12 +227,12 @@ done:
 	return st;
 }
 
-/* precisions: a list, "default" among them for what the program does unasked. */
+/* precisions: a list of values of --precision, "default" among them for what the program does unasked. */
 static void bench_all(bench *b, const char *models, const int *batches, int batch_count, const char *precisions)
 {
 	int count;
 	const hd_backbone *list = hd_backbone_list(&count);
-	printf("%-6s %5s %-10s %10s %5s %10s %8s %6s %7s %9s %12s\n", "model", "batch", "precision", "ms", "+-%",
+	printf("%-6s %5s %-17s %10s %5s %10s %8s %6s %7s %9s %12s\n", "model", "batch", "precision", "ms", "+-%",
 	        "samples/s", "plan GB", "orig.", "% peak", "h/100 ep.", "n/3 h 100 ep");
 	for (const char *p = precisions; *p; p += strcspn(p, ",") + (p[strcspn(p, ",")] == ',')) {
 		char precision[32];
@@ -304,10 +307,10 @@ int main(int argc, char **argv)
 	words w = {.accelerator = "auto", .precisions = "default", .features = "yes"};
 	const hd_bench_flag flags[] = {{"--accelerator", &w.accelerator, "cpu|gpu|auto"},
 	        {"--models", &w.models, "tiny,base,large"}, {"--batches", &w.batches, "32,..."},
-	        {"--precisions", &w.precisions, "default,32,bf16-mixed,..."}, {"--samples", &w.samples, "COUNT"},
-	        {"--features", &w.features, "yes|no"}, {"--limit_s", &w.limit, "SECONDS"},
-	        {"--budget_s", &w.budget, "SECONDS"}, {"--threads", &w.threads, "COUNT"}, {"--json", &w.json, "FILE"},
-	        {"--save", &w.save, "FILE"}};
+	        {"--precisions", &w.precisions, "default,auto,32,tf32,bf16-mixed,16-mixed"},
+	        {"--samples", &w.samples, "COUNT"}, {"--features", &w.features, "yes|no"},
+	        {"--limit_s", &w.limit, "SECONDS"}, {"--budget_s", &w.budget, "SECONDS"},
+	        {"--threads", &w.threads, "COUNT"}, {"--json", &w.json, "FILE"}, {"--save", &w.save, "FILE"}};
 	b.rule.least = 5;
 	b.rule.limit_s = 5;
 	b.began_s = hd_now_s();

@@ -40,25 +40,26 @@ Test(bench, ops_times_what_it_checked)
 	        shell(COMMAND "\"$B\"/ops --accelerator cpu --op add,layernorm_fwd --limit_s 0 --json \"$D\"/a.json "
 	                      "--csv \"$D\"/a.csv"),
 	        0, "%s", text);
-	expect_text("8 timed, 0 failed, 0 left out");
+	expect_text("19 timed, 0 failed, 0 left out");
 	json_t *all = read_json("a.json"), *rows = json_object_get(all, "rows"), *row;
 	size_t i;
 	cr_assert_str_eq(word(all, "backend"), "cpu");
 	cr_assert_gt(number(json_object_get(all, "ceilings"), "triad_gb_per_s"), 0);
 	cr_assert_gt(number(json_object_get(all, "ceilings"), "f32_gflop_per_s"), 0);
-	cr_assert_eq(json_array_size(rows), 8);
+	cr_assert_eq(json_array_size(rows), 19);
 	json_array_foreach(rows, i, row)
 	{
 		double median = number(row, "median_us");
 		cr_assert(median > 0 && number(row, "p10_us") <= median && median <= number(row, "p90_us"));
 		cr_assert_geq(number(row, "samples"), 3);
+		cr_assert(json_is_null(json_object_get(row, "graph_us")), "the CPU records no graphs");
 		/* a third of a rate and a time is what was moved: add has 12 bytes an element */
 		double n = json_number_value(json_array_get(json_object_get(row, "sizes"), 0));
 		if (!strcmp(word(row, "op"), "add"))
 			cr_assert_float_eq(number(row, "gb_per_s") * median * 1e3, 12 * n, 1e-3 * 12 * n);
 	}
 	json_decref(all);
-	cr_assert_eq(shell("test $(wc -l < \"$D\"/a.csv) = 9"), 0);
+	cr_assert_eq(shell("test $(wc -l < \"$D\"/a.csv) = 20"), 0);
 	cr_assert_eq(shell(COMMAND "\"$B\"/ops --accelerator cpu --op nonsense"), 2);
 	cr_assert_eq(shell(COMMAND "\"$B\"/ops --op"), 2);
 }
@@ -95,6 +96,87 @@ static void expect_flops(const json_t *row, const double stem)
 	cr_assert_float_eq(number(row, "training_flops_per_sample"), 3 * forward - stem, 1e-9 * forward);
 }
 
+#define CONTENTION 1.1
+
+/* A region's sum of a kernel's figure, in seconds. */
+static double region_sum(const json_t *row, const char *region, const char *key, int beside)
+{
+	double sum = 0;
+	size_t k;
+	json_t *kernel;
+	json_array_foreach(json_object_get(row, "kernels"), k, kernel)
+	{
+		bool own = json_is_true(json_object_get(kernel, "beside"));
+		if (!strcmp(word(kernel, "region"), region) && (beside < 0 || own == beside))
+			sum += 1e-6 * number(kernel, key) * number(kernel, "calls");
+	}
+	return sum;
+}
+
+static void expect_sum(const json_t *row, const json_t *region, const char *key, const char *of, int beside)
+{
+	const char *name = word(region, "region");
+	double want = region_sum(row, name, of, beside);
+	cr_assert_float_eq(number(region, key), want, 1e-9 + 1e-6 * want, "%s, batch %g, %s, %s: %g, want %g",
+	        word(row, "model"), number(row, "batch"), name, key, number(region, key), want);
+}
+
+/* Every region from its kernels again; the second stream has what the program puts there and nothing else. */
+static void expect_overlap(const json_t *row)
+{
+	size_t i, k;
+	json_t *region, *kernel;
+	double all = 0;
+	json_array_foreach(json_object_get(row, "regions"), i, region)
+	{
+		double main_s = number(region, "main_s"), beside_s = number(region, "beside_s"),
+		       dram = number(region, "dram_s"), l2 = number(region, "l2_s"), busy = number(region, "busy_s"),
+		       order = number(region, "order_s"), time = number(region, "overlapped_s"), want;
+		expect_sum(row, region, "main_s", "predicted_us", 0);
+		expect_sum(row, region, "beside_s", "predicted_us", 1);
+		expect_sum(row, region, "dram_s", "dram_us", -1);
+		expect_sum(row, region, "l2_s", "l2_us", -1);
+		expect_sum(row, region, "busy_s", "busy_us", -1);
+		cr_assert(order >= fmax(main_s, beside_s) && order <= (main_s + beside_s) * (1 + 1e-9));
+		want = fmin(main_s + beside_s, CONTENTION * fmax(fmax(dram, l2), fmax(busy, order)));
+		cr_assert_float_eq(time, beside_s > 0 ? want : main_s, 1e-9 + 1e-6 * want);
+		cr_assert_eq(beside_s > 0, strcmp(word(region, "region"), "alone") != 0);
+		all += time;
+	}
+	cr_assert_eq(i, 6);
+	cr_assert_float_eq(number(row, "overlapped_s"), all, 1e-6 * all);
+	cr_assert_lt(all, number(row, "predicted_s"));
+	json_array_foreach(json_object_get(row, "kernels"), k, kernel)
+	{
+		const char *op = word(kernel, "op");
+		bool blocks = strncmp(word(kernel, "region"), "stage", 5) == 0,
+		     want = !strcmp(op, "adamw") || (blocks && strstr(op, "bwd_weight"));
+		cr_assert_eq(json_is_true(json_object_get(kernel, "beside")), want, "%s", op);
+	}
+}
+
+/*
+ * A batch and a step of atto on a device: 175 kernels of its own and 101 matrix products, as counted in a trace of the
+ * emulation, sums over rows within the launch that they are of.
+ */
+Test(bench, roofline_launches_what_the_program_does)
+{
+	double launches = 0;
+	size_t k;
+	json_t *kernel;
+	cr_assert_eq(shell(COMMAND "\"$B\"/roofline --device h100 --model atto --batch 2 --json \"$D\"/a.json"), 0,
+	        "%s", text);
+	json_t *all = read_json("a.json"), *row = json_array_get(json_object_get(all, "rows"), 0);
+	json_array_foreach(json_object_get(row, "kernels"), k, kernel)
+	{
+		if (strcmp(word(kernel, "op"), "copies") != 0)
+			launches += number(kernel, "calls") * number(kernel, "launches");
+	}
+	cr_assert_eq(launches, 276);
+	cr_assert_eq(number(row, "pieces"), 3);
+	json_decref(all);
+}
+
 Test(bench, roofline_counts_as_the_model_does)
 {
 	cr_assert_eq(shell(COMMAND "\"$B\"/roofline --json \"$D\"/a.json"), 0, "%s", text);
@@ -122,6 +204,7 @@ Test(bench, roofline_counts_as_the_model_does)
 		/* nothing is faster than the products at 800 TFLOP/s */
 		cr_assert_gt(number(row, "predicted_s"),
 		        number(row, "training_flops_per_sample") * number(row, "batch") / 800e12);
+		expect_overlap(row);
 	}
 	json_decref(all);
 	/* the program's own table of sizes */
@@ -148,6 +231,30 @@ Test(bench, roofline_takes_what_a_gpu_measured)
 	json_decref(all);
 	cr_assert_eq(shell(COMMAND "\"$B\"/roofline --measured \"$D\"/cpu.json"), 3);
 	expect_text("not measured on a GPU");
+}
+
+/* Every precision of train, on a back end that has no TF32 of its own. */
+Test(bench, steps_takes_every_precision)
+{
+	cr_assert_eq(shell(COMMAND "\"$B\"/steps --accelerator cpu --models atto --batches 2 --limit_s 0 --features no "
+	                           "--precisions auto,32,tf32,bf16-mixed,16-mixed --json \"$D\"/a.json"),
+	        0, "%s", text);
+	static const char *const asked[] = {"auto", "32", "tf32", "bf16-mixed", "16-mixed"}, *const computed[] = {NULL,
+	                                                                                             "32", "32",
+	                                                                                             "bf16-mixed",
+	                                                                                             "16-mixed"};
+	json_t *all = read_json("a.json"), *rows = json_object_get(all, "rows"), *row;
+	size_t i;
+	cr_assert_eq(json_array_size(rows), 5);
+	json_array_foreach(rows, i, row)
+	{
+		cr_assert_str_eq(word(row, "precision"), asked[i]);
+		cr_assert(!computed[i] || !strcmp(word(row, "computed_in"), computed[i]), "%s: %s", asked[i],
+		        word(row, "computed_in"));
+		cr_assert_gt(number(row, "seconds"), 0);
+	}
+	cr_assert_str_neq(word(json_array_get(rows, 0), "computed_in"), "auto");
+	json_decref(all);
 }
 
 Test(bench, steps_trains_and_saves_its_model)
@@ -199,5 +306,15 @@ Test(bench, results_keep_what_is_written_by_hand)
 	cr_assert_null(strstr(text, "old"));
 	cr_assert_eq(shell("head -n 1 \"$D\"/R.md | grep -qx before && tail -n 1 \"$D\"/R.md | grep -qx behind"), 0);
 	cr_assert_neq(shell("python3 bench/results.py \"$D\"/R.md \"$D\"/r gpu"), 0);
-	expect_text("0 sections gpu");
+	/* every operation has a row until a GPU has been there; its figures stay */
+	cr_assert_eq(shell("for said in 'No row was run on a GPU.' 'measured'; do printf '<!-- gpu: generated "
+	                   "-->\\n%s\\n<!-- "
+	                   "gpu: end -->\\n' \"$said\" > \"$D\"/G.md && python3 bench/results.py \"$D\"/G.md \"$D\"/r "
+	                   "gpu-missing && grep -c '^| .* not run on a GPU |$' \"$D\"/G.md; done; "
+	                   "echo $(grep -c '^HD_OP(' kernels/kernels.def) operations"),
+	        0, "%s", text);
+	int rows = -1, left = -1, operations = -1;
+	cr_assert_eq(sscanf(text, "%d %d %d operations", &rows, &left, &operations), 3, "%s", text);
+	cr_assert(rows == operations + 3 && left == 0, "%d rows, %d beside figures, %d operations", rows, left,
+	        operations);
 }

@@ -9,6 +9,7 @@
 
 #include "heimdall/checkpoint.h"
 #include "heimdall/settings.h"
+#include "host/train/precision.h"
 
 #define LIBRARY "/libheimdall_cuda.so"
 #define CHANNELS 3
@@ -80,6 +81,11 @@ const char *hd_bench_dtype_name(hd_dtype dtype)
 	return dtype == HD_BF16 ? "bf16" : dtype == HD_F16 ? "f16" : "f32";
 }
 
+hd_dtype hd_bench_precision_dtype(hd_precision precision)
+{
+	return precision == HD_PRECISION_BF16 ? HD_BF16 : precision == HD_PRECISION_F16 ? HD_F16 : HD_F32;
+}
+
 hd_status hd_bench_backend_open(hd_backend **out, const char *accelerator, int threads)
 {
 	char path[4096];
@@ -95,7 +101,7 @@ hd_status hd_bench_backend_open(hd_backend **out, const char *accelerator, int t
 	return hd_backend_open(out, accelerator, NULL, threads);
 }
 
-hd_status hd_bench_model(hd_model_config *out, const char *size, int batch, const char *precision)
+hd_status hd_bench_model(hd_model_config *out, const char *size, int batch, const char *precision, hd_backend *backend)
 {
 	hd_status st;
 	hd_settings settings = {0};
@@ -109,7 +115,10 @@ hd_status hd_bench_model(hd_model_config *out, const char *size, int batch, cons
 	HD_TRY(hd_settings_set(&settings, "backbone_size", size, "--models"));
 	if (precision)
 		HD_TRY(hd_settings_set(&settings, "precision", precision, "--precisions"));
+	if (backend)
+		HD_TRY(hd_precision_settle(&settings, backend));
 	HD_TRY(hd_model_config_from(out, &settings, &card, batch));
+	hd_precision_apply(out, &settings);
 done:
 	hd_settings_free(&settings);
 	return st;

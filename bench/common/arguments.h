@@ -29,6 +29,9 @@ int hd_bench_numbers(int *out, int room, const char *list);
 /* "f32", "bf16", "f16". */
 const char *hd_bench_dtype_name(hd_dtype dtype);
 
+/* Of maps. */
+hd_dtype hd_bench_precision_dtype(hd_precision precision);
+
 /*
  * hd_backend_open, which finds the GPU back end of the build that the running program is of: the folder above it. What
  * HEIMDALL_CUDA_LIBRARY names goes first.
@@ -37,8 +40,9 @@ hd_status hd_bench_backend_open(hd_backend **out, const char *accelerator, int t
 
 /*
  * The model that `train --backbone_size SIZE --batch_size BATCH` makes of (3,128,32) inputs. precision: value of the
- * setting `precision`, NULL for its default; HD_E_USAGE where there is no such setting.
+ * setting `precision`, NULL for its default; HD_E_USAGE where there is no such value. With a back end it becomes what
+ * training on it computes in (host/train/precision.h); backend NULL: what is asked for, auto as 32.
  */
-hd_status hd_bench_model(hd_model_config *out, const char *size, int batch, const char *precision);
+hd_status hd_bench_model(hd_model_config *out, const char *size, int batch, const char *precision, hd_backend *backend);
 
 #endif

@@ -68,6 +68,8 @@ static void predict_product(hd_prediction *p, const hd_gpu *gpu, const hd_step_r
 			best = work + extra;
 			*p = first;
 			p->work_s = work + (split > 1 ? HD_LATENCY_S : 0);
+			p->busy_s = count * split / gpu->multiprocessors * busy / waves;
+			p->l2_s = first.l2_s + parts;
 			p->launch_s += split > 1 ? HD_LAUNCH_S : 0;
 			p->bound = busy > floor_s ? "product" : first.bound;
 			p->tile_m = tiles[t].m, p->tile_n = tiles[t].n, p->split = split, p->waves = (int)waves;
@@ -80,7 +82,8 @@ hd_prediction hd_predict(const hd_gpu *gpu, const hd_step_row *row)
 {
 	double dram = memory_s(gpu, row), l2 = 1e-9 * row->bytes / gpu->l2_gbs;
 	double latency = HD_LATENCY_S * row->launches;
-	hd_prediction p = {.launch_s = HD_LAUNCH_S * row->launches, .work_s = dram, .bound = "memory"};
+	hd_prediction p = {
+	        .launch_s = HD_LAUNCH_S * row->launches, .work_s = dram, .dram_s = dram, .l2_s = l2, .bound = "memory"};
 	if (l2 > p.work_s) {
 		p.work_s = l2;
 		p.bound = "L2";
@@ -89,20 +92,11 @@ hd_prediction hd_predict(const hd_gpu *gpu, const hd_step_row *row)
 		double cores = 1e-9 * row->flops / (HD_CORE_SHARE * gpu->f32_gflops);
 		p.bound = cores > p.work_s ? "cores" : p.bound;
 		p.work_s = fmax(p.work_s, cores);
+		p.busy_s = cores;
 	}
 	if (row->class == HD_CLASS_PRODUCT)
 		predict_product(&p, gpu, row);
 	p.bound = p.work_s < latency ? "latency" : p.bound;
 	p.work_s += latency;
 	return p;
-}
-
-double hd_predict_step(const hd_gpu *gpu, const hd_training_step *step)
-{
-	double s = 0;
-	for (size_t i = 0; i < step->count; i++) {
-		hd_prediction p = hd_predict(gpu, &step->rows[i]);
-		s += step->rows[i].calls * (p.launch_s + p.work_s);
-	}
-	return s;
 }

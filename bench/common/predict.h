@@ -35,14 +35,12 @@ typedef struct hd_gpu {
 const hd_gpu *hd_gpu_list(int *count);
 
 typedef struct hd_prediction {
-	double launch_s, work_s;          /* of one call */
-	const char *bound;                /* "memory", "L2", "cores", "product", "latency" */
+	double launch_s, work_s;     /* of one call */
+	double dram_s, l2_s, busy_s; /* of work: each alone; busy: of the multiprocessors, products at full waves */
+	const char *bound;           /* "memory", "L2", "cores", "product", "latency" */
 	int tile_m, tile_n, split, waves; /* of a product */
 } hd_prediction;
 
 hd_prediction hd_predict(const hd_gpu *gpu, const hd_step_row *row);
-
-/* Seconds of all calls of a step. */
-double hd_predict_step(const hd_gpu *gpu, const hd_training_step *step);
 
 #endif

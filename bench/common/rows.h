@@ -19,6 +19,7 @@ typedef struct hd_bench_row {
 	const hd_bench_ceilings *top;
 	hd_bench_timing time;  /* of a call among many */
 	hd_bench_timing alone; /* of a call that is waited for */
+	double graph_s;        /* of a call, all of a sample replayed as a graph; 0: not recorded */
 } hd_bench_row;
 
 void hd_bench_row_heading(FILE *to);

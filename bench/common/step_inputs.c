@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/common/arguments.h"
 #include "heimdall/features.h"
 #include "host/common/memory.h"
 #include "host/signal/random.h"
@@ -79,15 +80,13 @@ done:
 	return st;
 }
 
-hd_status hd_step_inputs_open(hd_step_inputs *out, hd_backend *backend, hd_model *model, const char *precision)
+hd_status hd_step_inputs_open(hd_step_inputs *out, hd_backend *backend, hd_model *model)
 {
 	hd_status st;
 	hd_random random = hd_random_start(SEED, 0);
-	*out = (hd_step_inputs){.backend = backend, .model = model, .dtype = HD_F32};
-	if (precision && !strncmp(precision, "bf16", 4))
-		out->dtype = HD_BF16;
-	else if (precision && !strncmp(precision, "16", 2))
-		out->dtype = HD_F16;
+	*out = (hd_step_inputs){.backend = backend,
+	        .model = model,
+	        .dtype = hd_bench_precision_dtype(hd_model_get_config(model)->precision)};
 	HD_TRY(make_features(out, hd_model_get_config(model), &random));
 	HD_TRY(make_labels(out, hd_model_get_config(model), &random));
 done:

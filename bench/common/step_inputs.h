@@ -19,8 +19,8 @@ typedef struct hd_step_inputs {
 	float *statistics; /* mean, rstd and silence, (M) each */
 } hd_step_inputs;
 
-/* Fills the model's labels too. precision: as hd_bench_model's. Close also after failure. */
-hd_status hd_step_inputs_open(hd_step_inputs *out, hd_backend *backend, hd_model *model, const char *precision);
+/* Fills the model's labels too; the input is of the type of its maps. Close also after failure. */
+hd_status hd_step_inputs_open(hd_step_inputs *out, hd_backend *backend, hd_model *model);
 hd_status hd_step_inputs_assemble(const hd_step_inputs *inputs); /* queued */
 void hd_step_inputs_close(hd_step_inputs *inputs);               /* NULL-safe in what it holds */
 

@@ -9,8 +9,9 @@
 #include "host/common/memory.h"
 #include "host/model/convnext.h"
 
-#define RADIUS 3  /* of the depthwise kernel */
-#define COPIES 10 /* indices, starts, keys, targets, weights, scalars to the device; sums and norms back */
+#define RADIUS 3 /* of the depthwise kernel */
+#define PIECE_PARAMETERS ((int64_t)1 << 20)
+#define COPIES 9 /* a batch, of it samples, targets, weights, key; two of scalars; sums and norm back */
 
 typedef struct list {
 	hd_training_step *to;
@@ -19,17 +20,22 @@ typedef struct list {
 	hd_dtype dt; /* of maps */
 	double e;    /* its bytes */
 	double N;
+	int region, stage; /* of what is added */
+	bool beside;
 } list;
 
 static void add(list *l, hd_step_row row)
 {
 	hd_training_step *t = l->to;
 	row.phase = l->phase;
+	row.region = l->region;
+	row.stage = l->stage;
+	row.beside = l->beside;
 	row.calls = row.calls ? row.calls : 1;
 	for (size_t i = 0; i < t->count; i++) {
 		hd_step_row *r = &t->rows[i];
 		if (!strcmp(r->op, row.op) && r->dtype == row.dtype && !memcmp(r->d, row.d, sizeof r->d) &&
-		        r->bytes == row.bytes) {
+		        r->bytes == row.bytes && r->region == row.region && r->stage == row.stage) {
 			r->calls += row.calls;
 			return;
 		}
@@ -56,12 +62,12 @@ static void stream(list *l, const char *op, const char *dims, const int64_t *d, 
 
 /* ---- products ---- */
 
-/* Heads are float whatever the maps are. */
-static void product(list *l, const char *op, hd_dtype dt, int64_t rows, int64_t C, int64_t K)
+/* Heads are float whatever the maps are. bias: with its gradient, a column sum of two launches. */
+static void product(list *l, const char *op, hd_dtype dt, int64_t rows, int64_t C, int64_t K, bool bias)
 {
 	double e = (double)hd_dtype_bytes(dt), x = (double)(rows * C), y = (double)(rows * K), w = (double)(C * K);
-	hd_step_row row = {
-	        .op = op, .dims = "rows C K", .d = {rows, C, K}, .dtype = dt, .class = HD_CLASS_PRODUCT, .launches = 1};
+	hd_step_row row = {.op = op, .dims = "rows C K", .d = {rows, C, K}, .dtype = dt, .class = HD_CLASS_PRODUCT};
+	row.launches = bias ? 3 : 1;
 	row.flops = row.counted = 2 * (double)rows * w;
 	if (!strcmp(op, "linear_fwd")) {
 		row.bytes = e * (x + y + w + (double)K);
@@ -140,7 +146,7 @@ static void norm_forward(list *l, int64_t rows, int64_t C)
 static void norm_backward(list *l, int64_t rows, int64_t C)
 {
 	double values = (double)(rows * C);
-	stream(l, "layernorm_bwd", "rows C", D(rows, C), values, 3, 1, 8.0 * (double)rows + 12.0 * (double)C, 14, 2);
+	stream(l, "layernorm_bwd", "rows C", D(rows, C), values, 3, 1, 8.0 * (double)rows + 12.0 * (double)C, 14, 1);
 }
 
 static void block_forward(list *l, const hd_stage *s)
@@ -149,9 +155,9 @@ static void block_forward(list *l, const hd_stage *s)
 	double values = (double)(rows * C);
 	depthwise(
 	        l, "dwconv7_layernorm_fwd", s, 3, 1, 8.0 * (double)rows + 4.0 * (HD_DEPTHWISE_TAPS + 3) * (double)C, 1);
-	product(l, "linear_fwd", l->dt, rows, C, wide);
+	product(l, "linear_fwd", l->dt, rows, C, wide, false);
 	stream(l, "gelu_fwd", "n", D(rows * wide), values * HD_MLP_RATIO, 2, 1, 0, 30, 1);
-	product(l, "linear_fwd", l->dt, rows, wide, C);
+	product(l, "linear_fwd", l->dt, rows, wide, C, false);
 	stream(l, "scale_residual_fwd", "N P C", D(N, s->P, C), values, 3, 1, 4.0 * (double)C, 3, 1);
 }
 
@@ -159,15 +165,18 @@ static void block_backward(list *l, const hd_stage *s)
 {
 	int64_t N = (int64_t)l->N, C = s->C, rows = N * s->P, wide = HD_MLP_RATIO * C;
 	double values = (double)(rows * C);
-	stream(l, "scale_residual_bwd", "N P C", D(N, s->P, C), values, 3, 1, 12.0 * (double)C, 4, 2);
-	product(l, "linear_bwd_weight", l->dt, rows, wide, C);
-	product(l, "linear_bwd_data", l->dt, rows, wide, C);
-	stream(l, "gelu_bwd", "rows C", D(rows, wide), values * HD_MLP_RATIO, 3, 1, 4.0 * (double)wide, 31, 2);
-	product(l, "linear_bwd_weight", l->dt, rows, C, wide);
-	product(l, "linear_bwd_data", l->dt, rows, C, wide);
+	list beside = *l;
+	beside.beside = true;
+	stream(l, "scale_residual_bwd", "N P C", D(N, s->P, C), values, 3, 1, 12.0 * (double)C, 4, 1);
+	product(&beside, "linear_bwd_weight", l->dt, rows, wide, C, false);
+	product(l, "linear_bwd_data", l->dt, rows, wide, C, false);
+	stream(l, "gelu_bwd", "rows C", D(rows, wide), values * HD_MLP_RATIO, 3, 1, 4.0 * (double)wide, 31, 1);
+	product(&beside, "linear_bwd_weight", l->dt, rows, C, wide, false);
+	product(l, "linear_bwd_data", l->dt, rows, C, wide, false);
 	norm_backward(l, rows, C);
-	depthwise(l, "dwconv7_bwd_weight", s, 2, 1, 4.0 * (HD_DEPTHWISE_TAPS + 1) * (double)C, 2);
+	depthwise(&beside, "dwconv7_bwd_weight", s, 2, 1, 4.0 * (HD_DEPTHWISE_TAPS + 1) * (double)C, 2);
 	depthwise(l, "dwconv7_bwd_data", s, 3, 1, 4.0 * HD_DEPTHWISE_TAPS * (double)C, 1);
+	l->status = l->status == HD_OK ? beside.status : l->status;
 }
 
 /* The stem, or what stands between two stages: norm and convolution change places. */
@@ -191,8 +200,10 @@ static void stage_backward(list *l, const hd_model_config *c, const hd_stage *st
 {
 	const hd_stage *stage = &stages[s];
 	int64_t N = c->batch;
+	l->region = HD_REGION_STAGE + s;
 	for (int i = 0; i < stage->depth; i++)
 		block_backward(l, stage);
+	l->region = HD_REGION_ALONE;
 	if (s == 0) {
 		norm_backward(l, N * stage->P, stage->C);
 		patch_conv(l, "patch_conv_bwd_weight", N, c->height, c->width, c->channels, stage->C, HD_STEM_PATCH);
@@ -214,10 +225,10 @@ static void heads(list *l, const hd_model *m, bool forward)
 			int64_t K = i < c->head_layers ? c->head_widths[i] : 2;
 			double values = (double)(N * K);
 			if (forward) {
-				product(l, "linear_fwd", HD_F32, N, C, K);
+				product(l, "linear_fwd", HD_F32, N, C, K, false);
 			} else {
-				product(l, "linear_bwd_weight", HD_F32, N, C, K);
-				product(l, "linear_bwd_data", HD_F32, N, C, K);
+				product(l, "linear_bwd_weight", HD_F32, N, C, K, true);
+				product(l, "linear_bwd_data", HD_F32, N, C, K, false);
 			}
 			if (i < c->head_layers && forward) {
 				norm_forward(l, N, K);
@@ -254,6 +265,39 @@ static void behind_the_maps(list *l, const hd_model *m)
 	l->status = l->status == HD_OK ? narrow.status : l->status;
 }
 
+/* Where a block's parameters begin, a stage's first with what stands before it. */
+static int64_t block_start(const hd_model *m, int s, int i)
+{
+	const hd_stage *stage = &m->stages[s];
+	int first = i ? stage->blocks[i].dw.weight : s ? stage->norm.weight : stage->conv.weight;
+	return m->parameters[first].offset;
+}
+
+/* The pieces of host/model/optimizer.c. */
+static void cut(hd_training_step *to, const hd_model *m)
+{
+	int64_t start = 0, all = m->flat_size;
+	int waiting = 0; /* stages whose first block's piece has not ended */
+	for (int s = 0; s < HD_STAGES; s++) {
+		hd_step_stage *stage = &to->stage[s];
+		int64_t from = block_start(m, s, 0), end = s + 1 < HD_STAGES ? block_start(m, s + 1, 0) : m->heads_from;
+		*stage = (hd_step_stage){.depth = m->stages[s].depth, .parameters = (double)(end - from) / (double)all};
+		for (int i = 0; i < stage->depth; i++) {
+			int64_t at = block_start(m, s, i);
+			if (at - start < PIECE_PARAMETERS)
+				continue;
+			to->pieces++;
+			for (; waiting < s + (i > 0); waiting++)
+				to->stage[waiting].first_piece =
+				        (double)(at - block_start(m, waiting, 0)) / (double)all;
+			start = at;
+		}
+	}
+	to->pieces++;
+	for (; waiting < HD_STAGES; waiting++)
+		to->stage[waiting].first_piece = (double)(all - block_start(m, waiting, 0)) / (double)all;
+}
+
 static void optimizer(list *l, const hd_model *m)
 {
 	int64_t n = m->flat_size - m->trained_from;
@@ -262,8 +306,10 @@ static void optimizer(list *l, const hd_model *m)
 	f.dt = HD_F32;
 	f.e = sizeof(float);
 	stream(&f, "sum_squares", "n", D(n), (double)n, 1, 0, 4, 2, 2);
+	f.region = HD_REGION_FORWARD;
+	f.beside = true;
 	/* p, m and v read and written, g read; the copy of the weights written */
-	stream(&f, "adamw", "n", D(n), (double)n, 7, 0, l->dt == HD_F32 ? 0 : l->e * (double)n, 20, 1);
+	stream(&f, "adamw", "n", D(n), (double)n, 7, 0, l->dt == HD_F32 ? 0 : l->e * (double)n, 20, l->to->pieces);
 	l->status = l->status == HD_OK ? f.status : l->status;
 }
 
@@ -292,10 +338,14 @@ hd_status hd_training_step_list(hd_training_step *out, const hd_model_config *co
 		m.stages[s].W = (s ? m.stages[s - 1].W : config->width) / patch;
 		m.stages[s].P = m.stages[s].H * m.stages[s].W;
 	}
+	cut(out, &m);
 	batch(&l, config);
 	l.phase = HD_PHASE_FORWARD;
-	for (int s = 0; s < HD_STAGES; s++)
-		stage_forward(&l, &m.config, m.stages, s);
+	l.region = HD_REGION_FORWARD;
+	for (l.stage = 0; l.stage < HD_STAGES; l.stage++)
+		stage_forward(&l, &m.config, m.stages, l.stage);
+	l.region = HD_REGION_ALONE;
+	l.stage = 0;
 	behind_the_maps(&l, &m);
 	l.phase = HD_PHASE_BACKWARD;
 	for (int s = HD_STAGES - 1; s >= 0; s--)

@@ -264,6 +264,8 @@ static void close_stream(hd_stream *stream)
 		cudaStreamSynchronize(stream->cuda);
 		cudaStreamDestroy(stream->cuda);
 	}
+	if (stream->counters)
+		cudaFree(stream->counters);
 	if (stream->workspace)
 		cudaFree(stream->workspace);
 	*stream = (hd_stream){0};
@@ -272,9 +274,12 @@ static void close_stream(hd_stream *stream)
 static hd_status make_stream(hd_stream *out)
 {
 	hd_status st;
+	size_t counters_bytes = HD_CUDA_COUNTERS * sizeof *out->counters;
 	HD_TRY(hd_cuda_check(cudaStreamCreateWithFlags(&out->cuda, cudaStreamNonBlocking), "cudaStreamCreate"));
 	HD_TRY(allocate(&out->workspace, WORKSPACE_BYTES));
 	out->workspace_bytes = WORKSPACE_BYTES;
+	HD_TRY(allocate((void **)&out->counters, counters_bytes));
+	HD_TRY(hd_cuda_check(cudaMemsetAsync(out->counters, 0, counters_bytes, out->cuda), "cudaMemset"));
 done:
 	return st;
 }

@@ -26,7 +26,16 @@ struct hd_stream {
 	cudaStream_t cuda;
 	void *workspace; /* device memory for cuBLASLt and cuDNN, one per stream, of one size */
 	size_t workspace_bytes;
+	unsigned *counters; /* device memory, HD_CUDA_COUNTERS of them, all 0 between operations */
 };
+
+/*
+ * Counters of a stream, for the blocks of one kernel: the last one to come adds what all have written (reduce.cuh) and
+ * leaves a 0. They are the stream's, as its workspace is: kernels of a stream follow each other, in a recording too.
+ * A launch that is refused starts no block, and a kernel that dies on the way takes the context with it, so that no
+ * operation ever finds a counter that is not 0.
+ */
+#define HD_CUDA_COUNTERS 256
 
 /* The stream that NULL stands for: the back end's main one. */
 extern hd_stream hd_cuda_main_stream;
@@ -34,6 +43,13 @@ extern hd_stream hd_cuda_main_stream;
 static inline cudaStream_t hd_cuda_stream(hd_stream *stream)
 {
 	return stream ? stream->cuda : hd_cuda_main_stream.cuda;
+}
+
+/* Counters for so many groups of blocks, or NULL where the stream has not as many. */
+static inline unsigned *hd_cuda_counters(hd_stream *stream, int64_t groups)
+{
+	const hd_stream *on = stream ? stream : &hd_cuda_main_stream;
+	return groups <= HD_CUDA_COUNTERS ? on->counters : NULL;
 }
 
 static inline bool hd_cuda_is_main(const hd_stream *stream)

@@ -126,7 +126,8 @@ static __global__ void __launch_bounds__(ANY_THREADS)
  *   g = gamma*dy; xhat = (x-mean)*rstd; dx = rstd * (g - mean_c(g) - xhat * mean_c(g*xhat))
  *   part_gamma = sum dy*xhat, part_bias = sum dy over the rows of the block's piece
  * Deterministic: a team adds every TEAMS-th row of the piece in order in registers, then the teams are added in order
- * through shared memory; hd_cuda_combine adds the pieces.
+ * through shared memory; hd_cuda_combine_two adds the pieces, as a last block would have those of all columns to add:
+ * 128 pieces of 768 columns are 768 KiB, which take one multiprocessor longer than a launch does.
  * FLOPs 14*rows*C; bytes 3*sizeof(T)*rows*C + 4*(2*rows + C + 2*pieces*C). Launch: grid min(128, rows/TEAMS rounded
  * up), block TEAM*TEAMS; shared 8*C bytes (dynamic, teams of a warp), 8 bytes a warp of a team. Goal: 75 % of the
  * measured copy rate from 8192 x 192 on.
@@ -375,7 +376,6 @@ extern "C" hd_status hd_cuda_layernorm_bwd(void *dx, float *dgamma, float *dbias
 	a.stream = hd_cuda_stream(stream);
 	if (rows > 0)
 		HD_BY_DTYPE(layernorm_bwd, dt, made = launch_backward_of<T>(a));
-	hd_cuda_combine(dgamma, a.part_gamma, beta, made, C, stream);
-	hd_cuda_combine(dbias, a.part_bias, beta, made, C, stream);
+	hd_cuda_combine_two(dgamma, dbias, a.part_gamma, a.part_bias, beta, made, C, stream);
 	return HD_CUDA_LAUNCHED(layernorm_bwd);
 }

@@ -8,80 +8,63 @@
 namespace
 {
 
-constexpr int COLUMNS = 32; /* packs of columns of a block */
-constexpr int ROWS = 8;
-constexpr int PIECE_ROWS = 64; /* rows of a piece of the bias gradient, at least */
-
 /*
- * part  out (pieces,K) float: column sums over the piece's rows
- * dy    in  (rows,K) of T, read by packs of W, of which a row has `packs`
+ * db       in, out (K) float: beta * db + column sums; not touched where counters is NULL
+ * part     out (gridDim.y,K) float: column sums over the piece's rows
+ * counters in, out (gridDim.x), 0 before and after
+ * dy       in (rows,K) of T, read by packs of W; W > 1: 16-byte aligned and K % W == 0
  *
- * Piece b takes rows b*rows/pieces on. A thread adds every ROWS-th row of W columns in order, and the block's ROWS
- * sums are added in order: the bits depend on the shape alone. 1 FLOP and sizeof(T) bytes per element. Block (COLUMNS,
- * ROWS), grid (pieces, packs/COLUMNS), shared memory W KB. Goal: 80 % of the copy rate.
+ * Piece b takes rows b*rows/pieces on. A thread adds every 32nd row of W columns in order, then the block's 32 sums are
+ * added in order, then by the last block of a group of columns the pieces (hd_add_pieces): the bits depend on the shape
+ * alone. 1 FLOP and sizeof(T) bytes per element. Block (8,32), grid (K/W/8 rounded up, min(128, rows/64 rounded up)),
+ * shared memory W KiB. Goal: 80 % of the copy rate.
  */
 template <typename T, int W>
-__global__ void __launch_bounds__(COLUMNS *ROWS)
-        column_sums_kernel(float *__restrict__ part, const T *__restrict__ dy, int64_t rows, int packs)
+__global__ void __launch_bounds__(HD_SUM_THREADS) column_sums_kernel(
+        float *db, float *part, unsigned *counters, const T *__restrict__ dy, float beta, int64_t rows, int64_t K)
 {
-	__shared__ float sums[W][ROWS][COLUMNS];
-	int pack = (int)(blockIdx.y * COLUMNS + threadIdx.x);
-	int64_t from = blockIdx.x * rows / gridDim.x, to = (blockIdx.x + 1) * rows / gridDim.x;
+	__shared__ hd_pack<W> sums[HD_SUM_ROWS][HD_SUM_PACKS];
+	int64_t packs = K / W, pack = (int64_t)blockIdx.x * HD_SUM_PACKS + threadIdx.x;
+	int64_t from = blockIdx.y * rows / gridDim.y, to = (blockIdx.y + 1) * rows / gridDim.y;
 	hd_pack<W> sum = {};
-	for (int64_t row = from + threadIdx.y; row < to && pack < packs; row += ROWS) {
+	for (int64_t row = from + threadIdx.y; row < to && pack < packs; row += HD_SUM_ROWS) {
 		hd_pack<W> value = hd_load<W>(dy, row * packs + pack);
 #pragma unroll
 		for (int i = 0; i < W; i++)
 			sum.v[i] += value.v[i];
 	}
-#pragma unroll
-	for (int i = 0; i < W; i++)
-		sums[i][threadIdx.y][threadIdx.x] = sum.v[i];
-	__syncthreads();
-	if (threadIdx.y != 0 || pack >= packs)
-		return;
-	for (int y = 1; y < ROWS; y++) {
-#pragma unroll
-		for (int i = 0; i < W; i++)
-			sum.v[i] += sums[i][y][threadIdx.x];
-	}
-	hd_store<W>(part, (int64_t)blockIdx.x * packs + pack, sum);
-}
-
-int64_t pieces_of(int64_t rows)
-{
-	int64_t pieces = rows / PIECE_ROWS;
-	return pieces < 1 ? 1 : pieces < HD_CUDA_PIECES ? pieces : HD_CUDA_PIECES;
+	hd_sum_rows<W>(part, sums, sum, K);
+	if (counters && hd_last_block(counters + blockIdx.x, gridDim.y))
+		hd_add_pieces<W>(db, part, beta, sums, K);
 }
 
 template <typename T, int W>
-void launch_sums(float *part, const void *dy, int64_t rows, int64_t K, int64_t pieces, hd_stream *stream)
+void launch_sums(float *db, float *part, const void *dy, float beta, int64_t rows, int64_t K, hd_stream *stream)
 {
-	dim3 grid((unsigned)pieces, (unsigned)hd_divide_up(K / W, COLUMNS));
-	column_sums_kernel<T, W><<<grid, dim3(COLUMNS, ROWS), 0, hd_cuda_stream(stream)>>>(
-	        part, static_cast<const T *>(dy), rows, (int)(K / W));
+	unsigned groups = hd_cuda_sum_groups<W>(K), pieces = hd_cuda_pieces(rows);
+	unsigned *counters = hd_cuda_counters(stream, groups);
+	column_sums_kernel<T, W><<<dim3(groups, pieces), HD_SUM_BLOCK, 0, hd_cuda_stream(stream)>>>(
+	        db, part, counters, static_cast<const T *>(dy), beta, rows, K);
+	if (!counters)
+		hd_cuda_combine(db, part, beta, pieces, K, stream);
 }
 
 template <typename T>
-void column_sums(float *part, const void *dy, int64_t rows, int64_t K, int64_t pieces, hd_stream *stream)
+void column_sums(float *db, float *part, const void *dy, float beta, int64_t rows, int64_t K, hd_stream *stream)
 {
 	constexpr int W = hd_width<T>::value;
-	if (K % W == 0 && hd_cuda_aligned16(dy) && hd_cuda_aligned16(part))
-		launch_sums<T, W>(part, dy, rows, K, pieces, stream);
+	if (K % W == 0 && hd_cuda_aligned16(dy))
+		launch_sums<T, W>(db, part, dy, beta, rows, K, stream);
 	else
-		launch_sums<T, 1>(part, dy, rows, K, pieces, stream);
+		launch_sums<T, 1>(db, part, dy, beta, rows, K, stream);
 }
 
 hd_status bias_gradient(
         float *db, const void *dy, float beta, float *part, hd_dtype dt, int64_t rows, int64_t K, hd_stream *stream)
 {
-	int64_t pieces = pieces_of(rows);
 	if (K == 0)
 		return HD_OK;
-	if (hd_divide_up(K, COLUMNS) > UINT16_MAX)
-		return hd_cuda_fail(HD_E_UNSUPPORTED, "linear_bwd_weight: %ld outputs are too many", (long)K);
-	HD_BY_DTYPE(linear_bwd_weight, dt, column_sums<T>(part, dy, rows, K, pieces, stream));
-	hd_cuda_combine(db, part, beta, pieces, K, stream);
+	HD_BY_DTYPE(linear_bwd_weight, dt, column_sums<T>(db, part, dy, beta, rows, K, stream));
 	return HD_CUDA_LAUNCHED(linear_bwd_weight);
 }
 
@@ -112,7 +95,7 @@ hd_status hd_cuda_linear_bwd_data(
 size_t hd_cuda_linear_bwd_weight_work(int64_t rows, int64_t C, int64_t K)
 {
 	(void)C;
-	return (size_t)(pieces_of(rows) * K) * sizeof(float);
+	return (size_t)hd_cuda_pieces(rows) * (size_t)K * sizeof(float);
 }
 
 hd_status hd_cuda_linear_bwd_weight(float *dw, float *db, const void *dy, const void *x, float beta, void *work,

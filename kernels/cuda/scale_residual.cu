@@ -35,30 +35,31 @@ static __global__ void __launch_bounds__(HD_TILE_COLUMNS *HD_TILE_ROWS) forward(
 }
 
 /*
- * dx (N,P,C) of T, part_gamma, part_bias (gridDim.y,C) float out; dy, x (N,P,C) of T, gamma (C), row_scale (N) or NULL
- * float in; W > 1: 16-byte aligned and C % W == 0. part_gamma: sums of row_scale*dy*x over the rows of a piece; BIAS:
- * part_bias those of dx before it is rounded, else not touched.
- * Deterministic: thread row k of ROWS adds every ROWS-th row of the piece in order, then the rows are added in order;
- * hd_cuda_combine adds the pieces.
- * FLOPs 5*N*P*C, BIAS 6*N*P*C; bytes 3*N*P*C*sizeof(T) + 4*(C + N) + 8*pieces*C, BIAS 8*pieces*C more. Launch: grid
- * (C/W/32 rounded up, min(128, N*P/ROWS rounded up)), block (32,ROWS); shared 128*W*ROWS bytes. Goal: 75 % of the
+ * dx (N,P,C) of T, part_gamma, part_bias (gridDim.y,C) float out; dgamma, db (C) float in and out; dy, x (N,P,C) of T,
+ * gamma (C), row_scale (N) or NULL float in; counters (gridDim.x), 0 before and after; W > 1: 16-byte aligned and
+ * C % W == 0. part_gamma: sums of row_scale*dy*x over the rows of a piece; BIAS: part_bias those of dx before it is
+ * rounded. dgamma = beta * dgamma + the sums of the pieces, BIAS db too; neither is touched where counters is NULL.
+ * Deterministic: thread row k of 32 adds every 32nd row of the piece in order, then the rows are added in order; the
+ * last block of a group of columns adds the pieces in an order that is no block's own (hd_add_pieces).
+ * FLOPs 5*N*P*C, BIAS 6*N*P*C; bytes 3*N*P*C*sizeof(T) + 4*(C + N) + 8*(pieces + 1)*C, BIAS 8*(pieces + 1)*C more.
+ * Launch: grid (C/W/8 rounded up, min(128, N*P/64 rounded up)), block (8,32); shared W KiB. Goal: 75 % of the
  * measured copy rate from 8192 x 192 on.
  */
-template <typename T, int W, int ROWS, bool BIAS>
-static __global__ void __launch_bounds__(HD_TILE_COLUMNS *ROWS)
-        backward(T *__restrict__ dx, float *__restrict__ part_gamma, float *__restrict__ part_bias,
+template <typename T, int W, bool BIAS>
+static __global__ void __launch_bounds__(HD_SUM_THREADS)
+        backward(T *__restrict__ dx, float *dgamma, float *db, float *part_gamma, float *part_bias, unsigned *counters,
                 const T *__restrict__ dy, const T *__restrict__ x, const float *__restrict__ gamma,
-                const float *__restrict__ row_scale, unsigned rows, unsigned P, int64_t C)
+                const float *__restrict__ row_scale, float beta, unsigned rows, unsigned P, int64_t C)
 {
-	__shared__ hd_pack<W> sums[ROWS][HD_TILE_COLUMNS];
-	int64_t packs = C / W, c = (int64_t)blockIdx.x * HD_TILE_COLUMNS + threadIdx.x;
+	__shared__ hd_pack<W> sums[HD_SUM_ROWS][HD_SUM_PACKS];
+	int64_t packs = C / W, c = (int64_t)blockIdx.x * HD_SUM_PACKS + threadIdx.x;
 	unsigned first = (unsigned)((uint64_t)blockIdx.y * rows / gridDim.y),
 	         end = (unsigned)((blockIdx.y + (uint64_t)1) * rows / gridDim.y);
 	hd_pack<W> sum = {}, bias = {};
 	if (c < packs) {
 		hd_pack<W> scale = hd_load<W>(gamma, c);
 #pragma unroll 2
-		for (unsigned r = first + threadIdx.y; r < end; r += ROWS) {
+		for (unsigned r = first + threadIdx.y; r < end; r += HD_SUM_ROWS) {
 			float keep = row_scale ? row_scale[r / P] : 1.0f;
 			hd_pack<W> g = hd_load<W>(dy, r * packs + c), v = hd_load<W>(x, r * packs + c);
 #pragma unroll
@@ -71,10 +72,15 @@ static __global__ void __launch_bounds__(HD_TILE_COLUMNS *ROWS)
 			hd_store<W>(dx, r * packs + c, g);
 		}
 	}
-	hd_sum_rows<W, ROWS>(part_gamma, sums, sum, C);
+	hd_sum_rows<W>(part_gamma, sums, sum, C);
 	if (BIAS) {
 		__syncthreads();
-		hd_sum_rows<W, ROWS>(part_bias, sums, bias, C);
+		hd_sum_rows<W>(part_bias, sums, bias, C);
+	}
+	if (counters && hd_last_block(counters + blockIdx.x, gridDim.y)) {
+		hd_add_pieces<W>(dgamma, part_gamma, beta, sums, C);
+		if (BIAS)
+			hd_add_pieces<W>(db, part_bias, beta, sums, C);
 	}
 }
 
@@ -109,7 +115,7 @@ extern "C" hd_status hd_cuda_scale_residual_fwd(void *y, const void *x, const vo
 /* Floats of the sums of one kind that scratch memory has room for. */
 static int64_t part_size(int64_t N, int64_t P, int64_t C)
 {
-	return hd_cuda_pieces(N * P, HD_SUM_ROWS) * C;
+	return hd_cuda_pieces(N * P) * C;
 }
 
 extern "C" size_t hd_cuda_scale_residual_bwd_work(int64_t N, int64_t P, int64_t C)
@@ -117,41 +123,47 @@ extern "C" size_t hd_cuda_scale_residual_bwd_work(int64_t N, int64_t P, int64_t 
 	return 2 * (size_t)part_size(N, P, C) * sizeof(float);
 }
 
-/* part_bias NULL: no such sums. */
+/* db NULL: no such sums. */
 template <typename T> struct backward_arguments {
 	T *dx;
-	float *part_gamma, *part_bias;
+	float *dgamma, *db, *part_gamma, *part_bias;
 	const T *dy, *x;
 	const float *gamma, *row_scale;
+	float beta;
 	int64_t N, P, C;
-	cudaStream_t stream;
+	hd_stream *stream;
 };
 
-template <typename T, int W, int ROWS> static unsigned launch_backward(const backward_arguments<T> &a, unsigned columns)
+/* What the kernel has not done, or could not do as there are no rows. */
+template <typename T> static void combine(const backward_arguments<T> &a, unsigned pieces)
 {
-	unsigned rows = (unsigned)(a.N * a.P), pieces = hd_cuda_pieces(rows, ROWS);
-	dim3 grid(columns, pieces), block(HD_TILE_COLUMNS, ROWS);
-	if (a.part_bias)
-		backward<T, W, ROWS, true><<<grid, block, 0, a.stream>>>(
-		        a.dx, a.part_gamma, a.part_bias, a.dy, a.x, a.gamma, a.row_scale, rows, (unsigned)a.P, a.C);
+	if (a.db)
+		hd_cuda_combine_two(a.dgamma, a.db, a.part_gamma, a.part_bias, a.beta, pieces, a.C, a.stream);
 	else
-		backward<T, W, ROWS, false><<<grid, block, 0, a.stream>>>(
-		        a.dx, a.part_gamma, a.part_bias, a.dy, a.x, a.gamma, a.row_scale, rows, (unsigned)a.P, a.C);
-	return pieces;
+		hd_cuda_combine(a.dgamma, a.part_gamma, a.beta, pieces, a.C, a.stream);
 }
 
-/* How many pieces it makes. */
-template <typename T> static unsigned start_backward(const backward_arguments<T> &a)
+template <typename T, int W, bool BIAS> static void launch_backward(const backward_arguments<T> &a)
+{
+	unsigned rows = (unsigned)(a.N * a.P), pieces = hd_cuda_pieces(rows), groups = hd_cuda_sum_groups<W>(a.C);
+	unsigned *counters = hd_cuda_counters(a.stream, groups);
+	backward<T, W, BIAS><<<dim3(groups, pieces), HD_SUM_BLOCK, 0, hd_cuda_stream(a.stream)>>>(a.dx, a.dgamma, a.db,
+	        a.part_gamma, a.part_bias, counters, a.dy, a.x, a.gamma, a.row_scale, a.beta, rows, (unsigned)a.P, a.C);
+	if (!counters)
+		combine<T>(a, pieces);
+}
+
+template <typename T> static void start_backward(const backward_arguments<T> &a)
 {
 	constexpr int W = hd_width<T>::value;
 	bool wide = a.C % W == 0 && hd_cuda_aligned16(a.dx) && hd_cuda_aligned16(a.dy) && hd_cuda_aligned16(a.x) &&
 	            hd_cuda_aligned16(a.gamma);
-	unsigned columns = (unsigned)hd_divide_up(a.C, (wide ? W : 1) * HD_TILE_COLUMNS);
-	if (!wide)
-		return launch_backward<T, 1, HD_SUM_ROWS>(a, columns);
-	if (columns > HD_SUM_NARROW)
-		return launch_backward<T, W, HD_SUM_ROWS>(a, columns);
-	return launch_backward<T, W, HD_SUM_ROWS_NARROW>(a, columns);
+	if (a.N == 0 || a.P == 0 || a.C == 0)
+		combine<T>(a, 0);
+	else if (a.db)
+		(wide ? launch_backward<T, W, true> : launch_backward<T, 1, true>)(a);
+	else
+		(wide ? launch_backward<T, W, false> : launch_backward<T, 1, false>)(a);
 }
 
 extern "C" hd_status hd_cuda_scale_residual_bwd(void *dx, float *dgamma, float *db, const void *dy, const void *x,
@@ -159,15 +171,9 @@ extern "C" hd_status hd_cuda_scale_residual_bwd(void *dx, float *dgamma, float *
         int64_t C, hd_stream *stream)
 {
 	float *part_gamma = (float *)work, *part_bias = db ? part_gamma + part_size(N, P, C) : NULL;
-	unsigned pieces = 0;
 	FITS(scale_residual_bwd, N, P);
-	if (N > 0 && P > 0 && C > 0)
-		HD_BY_DTYPE(scale_residual_bwd, dt,
-		        pieces = start_backward<T>({(T *)dx, part_gamma, part_bias, (const T *)dy, (const T *)x, gamma,
-		                row_scale, N, P, C, hd_cuda_stream(stream)}));
-	if (db)
-		hd_cuda_combine_two(dgamma, db, part_gamma, part_bias, beta, pieces, C, stream);
-	else
-		hd_cuda_combine(dgamma, part_gamma, beta, pieces, C, stream);
+	HD_BY_DTYPE(scale_residual_bwd, dt,
+	        start_backward<T>({(T *)dx, dgamma, db, part_gamma, part_bias, (const T *)dy, (const T *)x, gamma,
+	                row_scale, beta, N, P, C, stream}));
 	return HD_CUDA_LAUNCHED(scale_residual_bwd);
 }

@@ -240,9 +240,9 @@ static double one_flop(const hd_shape *s)
 
 static const hd_shape flat_shapes[] = {{{0}}, {{1}}, {{7}}, {{17}}, {{257}}, {{8193}}, {{20480}}};
 static const hd_shape flat_bench[] = {{{8192 * 160}}, {{128 * 1280}}, {{8192 * 768}}};
-/* Groups of 8 values from both sides, and rows of which one is not aligned to them. */
+/* Groups of 8 values from both sides, rows of which one is not aligned to them, many columns, many rows. */
 static const hd_shape gelu_shapes[] = {{{0, 5}}, {{1, 1}}, {{1, 7}}, {{3, 31}}, {{5, 8}}, {{17, 33}}, {{129, 64}},
-        {{257, 40}}, {{33, 264}}, {{2, 4100}}};
+        {{257, 40}}, {{33, 264}}, {{2, 4100}}, {{69, 2051}}, {{2081, 8}}};
 static const hd_shape gelu_bench[] = {{{8192, 160}}, {{128, 1280}}, {{8192, 768}}};
 const hd_case hd_case_gelu_fwd = {"gelu_fwd", "n", flat_shapes, HD_COUNT(flat_shapes), flat_bench, HD_COUNT(flat_bench),
         2, false, gelu_fwd_make, gelu_fwd_call, gelu_fwd_reference, NULL, gelu_flops, two_floats, true, two_narrow};
@@ -470,8 +470,8 @@ static double skip_narrow_bytes(const hd_shape *s)
 	return 6 * (double)map_size(s);
 }
 
-static const hd_shape map_shapes[] = {
-        {{0, 4, 8}}, {{1, 1, 1}}, {{3, 5, 7}}, {{5, 3, 31}}, {{1, 7, 33}}, {{2, 256, 40}}, {{2, 4, 320}}, {{17, 2, 5}}};
+static const hd_shape map_shapes[] = {{{0, 4, 8}}, {{1, 1, 1}}, {{3, 5, 7}}, {{5, 3, 31}}, {{1, 7, 33}}, {{2, 256, 40}},
+        {{2, 4, 320}}, {{17, 2, 5}}, {{3, 23, 2051}}};
 static const hd_shape map_bench[] = {
         {{32, 256, 40}}, {{32, 64, 80}}, {{32, 16, 160}}, {{32, 4, 320}}, {{32, 256, 192}}};
 const hd_case hd_case_scale_residual_fwd = {"scale_residual_fwd", "N P C", map_shapes, HD_COUNT(map_shapes), map_bench,

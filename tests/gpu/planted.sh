@@ -10,7 +10,9 @@
 #   missing barrier between lanes of a warp       stft.cu                            thread sanitizer; wrong result
 #   __syncwarp where the block has to wait        reduce.cu                          thread sanitizer
 #   missing barrier between two sums              scale_residual.cu                  thread sanitizer
-#   race between blocks                           linear.cu, adamw.cu                thread sanitizer
+#   race between blocks                           reduce.cuh, adamw.cu               thread sanitizer
+#   last block without __threadfence, a barrier   reduce.cuh                         thread sanitizer
+#   its counter not 0 again, not at the start     reduce.cuh, backend.c              NaN in the result
 #   write, read outside of global memory          dwconv7.cu, mfcc.cu                address sanitizer, on the cases' guards
 #   write just behind a buffer                    magnitude.cu                       guard bytes of the cases
 #   outside of static shared memory               reduce.cuh                         both sanitizers: by index, by pointer
@@ -31,12 +33,12 @@
 #   off by one in a sum, wrong tap, wrong form    reduce.cuh, dwconv7.cu, gelu.cu    reference
 #   off by one row, sum of another tile           dwconv7_layernorm.cu               reference
 #   infinity times zero, rows left out            gelu.cu, mfcc.cu                   NaN in the result
-#   bias gradient without a row, a piece          reduce.cuh, gelu.cu                reference
+#   bias gradient without a row, a piece          reduce.cuh                         reference
 #   copy of the weights in the wrong place        adamw.cu                           guard bytes of the cases
 #   scale of loss or gradient left out, twice     loss_scale.cu, adamw.cu, ..._nll   reference
 #   rounded towards zero                          number.cuh                         reference
-#   beta 0 that keeps NaN                         reduce.cu, dwconv7.cu, gemm.cu     NaN in the result
-#   order of a sum left to chance                 linear.cu                          two runs of one case, random order
+#   beta 0 that keeps NaN                         reduce.cu(h), dwconv7.cu, gemm.cu  NaN in the result
+#   order of a sum left to chance                 reduce.cuh                         two runs of one case, random order
 #   wrong type asked of a library, end of a row   product.c, gemm.cu                 NaN in the result; reference
 #   launch refused, empty grid, not checked       patch.cu, layernorm.cu             error code; NaN in the result
 #   rank that is gone not seen, no time limit     nccl.c                             the program collective
@@ -207,12 +209,12 @@ wrong='wrong result|index *got *want *bound'
 
 # ---- barriers ----
 
-plant 'missing __syncthreads' reduce.cu tsan '--limit 3000 scale_residual_bwd' "$race" \
+plant 'missing __syncthreads' reduce.cu tsan '--limit 3000 layernorm_bwd' "$race" \
 	'sums[threadIdx.y][threadIdx.x] = sum;
 	__syncthreads();' \
 	'sums[threadIdx.y][threadIdx.x] = sum;'
 
-plant 'missing __syncthreads' reduce.cu 'plain HD_EMU_ORDER=forward' scale_residual_bwd "$nan" \
+plant 'missing __syncthreads' reduce.cu 'plain HD_EMU_ORDER=forward' layernorm_bwd "$nan" \
 	'sums[threadIdx.y][threadIdx.x] = sum;
 	__syncthreads();' \
 	'sums[threadIdx.y][threadIdx.x] = sum;'
@@ -266,7 +268,7 @@ plant 'missing barrier between lanes of a warp' stft.cu 'plain HD_EMU_ORDER=reve
 		float2 *other' \
 	'		float2 *other'
 
-plant '__syncwarp where the block has to wait' reduce.cu tsan '--limit 3000 scale_residual_bwd' "$race" \
+plant '__syncwarp where the block has to wait' reduce.cu tsan '--limit 3000 layernorm_bwd' "$race" \
 	'__syncthreads();' '__syncwarp();'
 
 plant 'barrier in divergent code' 'reduce.cuh>sum_squares.cu' plain sum_squares 'divergent barrier: thread' \
@@ -281,10 +283,10 @@ plant 'barrier in divergent code' 'reduce.cuh>sum_squares.cu' plain sum_squares 
 	}'
 
 plant 'early exit before a barrier' scale_residual.cu plain scale_residual_bwd 'threads have exited' \
-	'	hd_sum_rows<W, ROWS>(part_gamma, sums, sum, C);' \
+	'	hd_sum_rows<W>(part_gamma, sums, sum, C);' \
 	'	if (c >= packs)
 		return;
-	hd_sum_rows<W, ROWS>(part_gamma, sums, sum, C);'
+	hd_sum_rows<W>(part_gamma, sums, sum, C);'
 
 plant 'early exit before a barrier' gemm.cu 'plain HD_EMU_WITHOUT=cublaslt' linear_fwd 'threads have exited' \
 	'	float sum[EACH][EACH] = {};' \
@@ -305,21 +307,41 @@ plant 'shuffle in divergent code' assemble_batch.cu plain assemble_batch 'deadlo
 plant 'race between blocks' adamw.cu tsan adamw "$race" \
 	'if (blockIdx.x == 0 && threadIdx.x == 0)' 'if (threadIdx.x == 0)'
 
-plant 'race between blocks' linear.cu tsan linear_bwd_weight "$race" \
-	'hd_store<W>(part, (int64_t)blockIdx.x * packs + pack, sum);' 'hd_store<W>(part, (int64_t)pack, sum);'
+plant 'race between blocks' 'reduce.cuh>linear.cu' tsan linear_bwd_weight "$race" \
+	'part[blockIdx.y * C + c] = total;' 'part[c] = total;'
 
-plant 'order of a sum left to chance' linear.cu 'plain HD_EMU_ORDER=random:1' linear_bwd_weight 'db: two runs differ' \
-	'		sums[i][threadIdx.y][threadIdx.x] = sum.v[i];
+plant 'last block without __threadfence' 'reduce.cuh>linear.cu' tsan linear_bwd_weight "$race" \
+	'		__threadfence();
+		last = atomicInc(counter, blocks - 1) == blocks - 1;
+		__threadfence();' \
+	'		last = atomicInc(counter, blocks - 1) == blocks - 1;'
+
+plant 'missing __syncthreads before the last block' 'reduce.cuh>linear.cu' tsan linear_bwd_weight "$race" \
+	'bool last = false;
 	__syncthreads();' \
-	'		if (threadIdx.y == 0)
-			sums[i][0][threadIdx.x] = 0;
+	'bool last = false;'
+
+plant 'counter that is not 0 again' 'reduce.cuh>linear.cu' plain linear_bwd_weight "$nan" \
+	'atomicInc(counter, blocks - 1)' 'atomicAdd(counter, 1)'
+
+plant 'counters that nothing sets to 0' backend.c plain sum_squares "$nan" \
+	'	HD_TRY(hd_cuda_check(cudaMemsetAsync(out->counters, 0, counters_bytes, out->cuda), "cudaMemset"));
+' ''
+
+plant 'order of a sum left to chance' 'reduce.cuh>linear.cu' 'plain HD_EMU_ORDER=random:1' linear_bwd_weight \
+	'db: two runs differ' \
+	'sum += part[piece * C + c];' 'sum += part[(piece + blockIdx.y) % gridDim.y * C + c];'
+
+plant 'order of a sum left to chance' 'reduce.cuh>linear.cu' 'plain HD_EMU_ORDER=random:1' linear_bwd_weight \
+	'db: two runs differ' \
+	'	sums[threadIdx.y][threadIdx.x] = sum;
+	__syncthreads();' \
+	'	__shared__ unsigned came[HD_SUM_PACKS];
+	if (threadIdx.y == 0)
+		came[threadIdx.x] = 0;
 	__syncthreads();
-	for (int i = 0; i < W; i++)
-		atomicAdd(&sums[i][0][threadIdx.x], sum.v[i]);
-	__syncthreads();
-	for (int i = 0; i < W; i++)
-		sum.v[i] = sums[i][0][threadIdx.x];' \
-	'			sum.v[i] += sums[i][y][threadIdx.x];' '			;'
+	sums[atomicAdd(&came[threadIdx.x], 1)][threadIdx.x] = sum;
+	__syncthreads();'
 
 # ---- memory ----
 
@@ -342,8 +364,8 @@ plant 'write just behind a buffer' magnitude.cu plain magnitude 'out: written be
 	'if (rest < n)' 'if (rest <= n)'
 
 plant 'outside of static shared memory, by index' 'reduce.cuh>scale_residual.cu' asan scale_residual_bwd \
-	'runtime error: index 8 out of bounds' \
-	'row < ROWS; row++' 'row <= ROWS; row++'
+	'runtime error: index 32 out of bounds' \
+	'row < HD_SUM_ROWS; row++' 'row <= HD_SUM_ROWS; row++'
 
 plant 'outside of static shared memory, by pointer' 'reduce.cuh>layernorm.cu' asan layernorm_fwd \
 	'AddressSanitizer: heap-buffer-overflow' \
@@ -379,7 +401,7 @@ plant 'use after free of device memory' stft.cu asan stft_power 'AddressSanitize
 	'	cudaFree(device);
 	f->table = static_cast<const float2 *>(device);'
 
-plant 'shared memory read before it is written' reduce.cu plain scale_residual_bwd "$nan" \
+plant 'shared memory read before it is written' reduce.cu plain layernorm_bwd "$nan" \
 	'	sums[threadIdx.y][threadIdx.x] = sum;' \
 	'	if (threadIdx.y < pieces)
 		sums[threadIdx.y][threadIdx.x] = sum;'
@@ -423,14 +445,14 @@ plant 'host reads before the stream is done' backend.c 'plain HD_EMU_LAZY=1' add
 	HD_TRY(hd_cuda_check(cudaMemcpyAsync(pinned, src, bytes, cudaMemcpyDeviceToHost, cuda), "download"));
 	memcpy(dst, pinned, bytes);'
 
-plant 'default stream' reduce.cu 'plain HD_EMU_DEFAULT_STREAM=forbid' scale_residual_bwd \
+plant 'default stream' reduce.cu 'plain HD_EMU_DEFAULT_STREAM=forbid' layernorm_bwd \
 	'on the default stream, which HD_EMU_DEFAULT_STREAM forbids' \
 	'hd_cuda_stream(stream)>>>' '0>>>'
 
-plant 'streams that nothing orders' reduce.cu tsan '--limit 3000 scale_residual_bwd' "$race" \
+plant 'streams that nothing orders' reduce.cu tsan '--limit 3000 layernorm_bwd' "$race" \
 	'hd_cuda_stream(stream)>>>' '0>>>'
 
-plant 'streams that nothing orders' reduce.cu 'plain HD_EMU_LAZY=1' scale_residual_bwd "$nan" \
+plant 'streams that nothing orders' reduce.cu 'plain HD_EMU_LAZY=1' layernorm_bwd "$nan" \
 	'hd_cuda_stream(stream)>>>' '0>>>'
 
 # ---- recordings, devices ----
@@ -500,14 +522,18 @@ plant 'the other form' gelu.cu plain gelu_bwd "$wrong" \
 	'launch_sums<T, HD_GELU_TANH> :' 'launch_sums<T, HD_GELU_ERF> :'
 
 plant 'sum of a bias gradient without a row' 'reduce.cuh>gelu.cu' plain gelu_bwd 'wrong db|db: index *got *want *bound' \
-	'int row = 0; row < ROWS' 'int row = 1; row < ROWS'
+	'int row = 0; row < HD_SUM_ROWS' 'int row = 1; row < HD_SUM_ROWS'
 
-plant 'sum of a bias gradient without a piece' gelu.cu plain gelu_bwd 'wrong db|db: index *got *want *bound' \
-	'hd_cuda_combine(db, part, beta, pieces, C, stream);' 'hd_cuda_combine(db, part, beta, pieces / 2, C, stream);'
+plant 'sum of a bias gradient without a piece' 'reduce.cuh>gelu.cu' plain gelu_bwd 'wrong db|db: index *got *want *bound' \
+	'piece < gridDim.y' 'piece + 1 < gridDim.y'
 
 plant 'sums of the layer scale for those of the bias' scale_residual.cu plain scale_residual_bwd \
 	'wrong db|db: index *got *want *bound' \
-	'dgamma, db, part_gamma, part_bias, beta' 'dgamma, db, part_gamma, part_gamma, beta'
+	'hd_add_pieces<W>(db, part_bias,' 'hd_add_pieces<W>(db, part_gamma,'
+
+plant 'sums of the layer scale for those of the bias, many columns' scale_residual.cu plain scale_residual_bwd \
+	'wrong db|db: index *got *want *bound' \
+	'a.dgamma, a.db, a.part_gamma, a.part_bias, a.beta' 'a.dgamma, a.db, a.part_gamma, a.part_gamma, a.beta'
 
 plant 'copy of the weights off by one pack' adamw.cu plain adamw 'copy: written behind its end' \
 	'static_cast<T *>(b.copy), at, weight' 'static_cast<T *>(b.copy), at + 1, weight'
@@ -531,6 +557,9 @@ plant 'wrong twiddle of an odd radix' stft.cu 'plain HD_EMU_WITHOUT=cufft' stft_
 	'angle -= angle >= span ? span : 0;' 'angle -= angle > span ? span : 0;'
 
 plant 'beta 0 that keeps NaN' reduce.cu plain layernorm_bwd "$nan" \
+	'(beta == 0 ? 0.0f : beta * out[c])' 'beta * out[c]'
+
+plant 'beta 0 that keeps NaN' 'reduce.cuh>gelu.cu' plain gelu_bwd "$nan" \
 	'(beta == 0 ? 0.0f : beta * out[c])' 'beta * out[c]'
 
 plant 'beta 0 that keeps NaN' dwconv7.cu plain dwconv7_bwd_weight "$nan" \
