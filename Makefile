@@ -399,7 +399,7 @@ test-emu-self: emu-headers deps deps-emu ## the CUDA emulation's own tests: plan
 	@for c in $(EMU_CONFIGS); do $(EMU)/$$c/self || exit 1; done
 
 # Shapes above EMU_LIMIT elements are left out under the thread sanitizer, which is slow.
-EMU_LIMIT ?= 60000
+EMU_LIMIT ?= 20000
 test-emu: emu-headers deps-test deps-emu ## the CUDA sources without a GPU: every operation and whole trainings, emulated, under sanitizers
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(EMU)/rewrite $(EMU_CONFIGS:%=$(EMU)/%/self) \
 	  $(EMU_CONFIGS:%=$(EMU)/%/libheimdall_cuda.so) $(EMU_CONFIGS:%=$(EMU)/%/ops) $(EMU_CONFIGS:%=$(EMU)/%/collective) \

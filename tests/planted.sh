@@ -20,7 +20,7 @@ mfcc|mfcc.c|s/dct\[k \* M + m\]/dct[m * K + k]/
 mfcc|mfcc.c|s/k < K ? M : 0/k <= K \&\& K > 0 ? M : 0/
 stft_mel_db|stft.c|s/log10f(sum + floor)/log10f(sum)/
 assemble_batch|assemble_batch.c|s/ + start\[n\]/ + 0 * start[n]/
-patch_gather|patch.c|s/ho \* p + i) \* W + wo \* p) \* C/ho * p + i) * W + wo) * C/
+patch_gather|patch.c|s/ho \* p + i) \* W + wo \* p) \* pixel/ho * p + i) * W + wo) * pixel/
 patch_scatter|patch.c|s/memset(row + used, 0,/memset(row + used, 1,/
 patch_conv_fwd|patch_conv.c|s/(y, work, w, b, dt/(y, work, w, NULL, dt/
 patch_conv_bwd_data|patch_conv.c|s/work, dt, N, H, W, C, p, stream/work, dt, N, W, H, C, p, stream/
@@ -45,8 +45,12 @@ pool_fwd|pool.c|s/out\[c\] \/= (float)P/out[c] \/= (float)(P + 1)/
 pool_bwd|pool.c|s/g\[c\] \/ (float)P/g[c] * (float)P/
 relu_dropout_fwd|relu_dropout.c|s/key->epoch, layer}/layer, key->epoch}/
 drop_path_scale|drop_path.c|s/key->epoch, HD_DROP_PATH/HD_DROP_PATH, key->epoch/
-relu_dropout_bwd|relu_dropout.c|s/g\[i\] \* scale/g[i]/
-add|add.c|s/x\[i\] + y\[i\]/x[i] - y[i]/
+relu_dropout_bwd|relu_dropout.c|s/dy\[i\] \* scale/dy[i]/
+add|add.c|s/a\[i\] + b\[i\]/a[i] - b[i]/
+cast|cast.c|s/n - i < BLOCK ? n - i : BLOCK/(n - i < BLOCK ? n - i : BLOCK) - (n > 100)/
+cast|narrow.c|s/out\[i\] = hd_float_to_bf16(src\[i\]);/out[i] = hd_float_to_bf16(src[i] * 1.003f);/
+loss_scale_update|loss_scale.c|s/norm2\[0\] \* state->inverse \* state->inverse/norm2[0] * state->inverse/
+loss_scale_update|loss_scale.c|s/fmaxf(state->scale \/ 2, LEAST_SCALE)/state->scale \/ 2/
 batchnorm_fwd|batchnorm.c|s/(double)(count - 1)/(double)count/
 batchnorm_fwd|batchnorm.c|s/weight\[n\] != 0 && c < width/c < width/
 batchnorm_fwd|batchnorm.c|s/count += weight\[n\] != 0/count++/
@@ -60,7 +64,8 @@ gaussian_nll|gaussian_nll.c|s/softplus >= lo && softplus <= hi/softplus >= 0/
 gaussian_nll|gaussian_nll.c|s/hypot(s, label)/s/
 gaussian_nll|gaussian_nll.c|s/ \* (s \/ root)//
 gaussian_nll|gaussian_nll.c|s/pow(root, 2 \*/pow(root,/
-gaussian_nll|gaussian_nll.c|s/(double)scale \* w \* diff);/(double)scale * diff);/
+gaussian_nll|gaussian_nll.c|s/(outer \* w \* diff);/(outer * diff);/
+gaussian_nll|gaussian_nll.c|s/(loss_scale ? (double)loss_scale\[0\] : 1)/1/
 sum_squares|sum_squares.c|s/hd_piece_start(piece + 1, n);/hd_piece_start(piece + 1, n) - (piece == 15);/
 adamw|adamw.c|s/1\.0f - lr \* hyper/1.0f - hyper->lr * hyper/
 adamw|adamw.c|s/!isfinite(norm2\[0\])/isnan(norm2[0])/

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The CPU back end: which tier runs, and memory that stands in for device memory. */
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,12 +34,21 @@ static const tier tiers[] = {
 };
 #define TIER_COUNT ((int)(sizeof tiers / sizeof *tiers))
 
+#if defined(__x86_64__)
+/* Conversions of half precision, which clang's __builtin_cpu_supports does not know. */
+static bool has_f16c(void)
+{
+	unsigned a, b, c, d;
+	return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
+}
+#endif
+
 /* How many of the tiers this processor can run, at least one. */
 static int supported_tiers(void)
 {
 #if defined(__x86_64__)
 	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("bmi2") ||
-	        !__builtin_cpu_supports("f16c"))
+	        !has_f16c())
 		return 1;
 	if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
 	        !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq") ||

@@ -44,11 +44,11 @@ step "operations: streams that run late, device memory that the host cannot touc
 HD_EMU_LAZY=1 HD_EMU_POISON=1 ops asan
 
 step "operations: thread sanitizer, small shapes"
-ops tsan --limit "${EMU_LIMIT:-60000}"
+ops tsan --limit "${EMU_LIMIT:-20000}" --types 2
 
 step "operations without the vendors' libraries"
 HD_EMU_WITHOUT=cublaslt,cufft,cudnn,nccl ops asan
-HD_EMU_WITHOUT=cublaslt,cufft,cudnn,nccl ops tsan --limit "${EMU_LIMIT:-60000}"
+HD_EMU_WITHOUT=cublaslt,cufft,cudnn,nccl ops tsan --limit "${EMU_LIMIT:-20000}" --types 2
 
 step "sums over processes, with ranks that are lost, and without NCCL"
 for config in plain asan tsan; do

@@ -4,9 +4,10 @@
  * the library that the emulation makes of the same sources, without one (make test-emu). A program of its own, not a
  * Criterion test, so that sanitizers see one process.
  *
- * ops LIBRARY [--limit ELEMENTS] [OPERATION | transfers ...]
- * --limit leaves out shapes of which two buffers hold more elements together. Ends with 0 where every operation is
- * there and agrees, 1 where not, 77 where there is no device.
+ * ops LIBRARY [--limit ELEMENTS] [--types COUNT] [OPERATION | transfers ...]
+ * --limit leaves out shapes of which two buffers hold more elements together; --types 2 leaves out half precision,
+ * whose kernels are those of bfloat16. Ends with 0 where every operation is there and agrees, 1 where not, 77 where
+ * there is no device.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -28,6 +29,7 @@ static const double betas[] = {0, 1, 0.5};
 
 typedef struct tally {
 	int64_t limit; /* 0: none */
+	int types;     /* of activations, the first of hd_case_dtypes; 0: all */
 	int ran, failed, left_out;
 } tally;
 
@@ -62,7 +64,7 @@ static void check_one(
 static void check_op(const char *name, hd_op_kind kind, hd_backend *backend, tally *t)
 {
 	const hd_case *op = hd_case_find(name);
-	tally own = {.limit = t->limit};
+	tally own = {.limit = t->limit, .types = t->types};
 	if (!op || !hd_case_present(&backend->ops, name)) {
 		bool missing = !op || kind == HD_REQUIRED;
 		printf("%s %s: %s\n", missing ? "FAIL" : "skip", name, op ? "its slot is empty" : "it has no case");
@@ -72,6 +74,8 @@ static void check_op(const char *name, hd_op_kind kind, hd_backend *backend, tal
 	int variants = op->variants > 1 ? op->variants : 1, beta_count = op->betas ? HD_COUNT(betas) : 1;
 	int dtype_count;
 	const hd_dtype *dtypes = hd_case_dtypes(op, &dtype_count);
+	if (t->types && t->types < dtype_count)
+		dtype_count = t->types;
 	for (int shape = 0; shape < op->shape_count; shape++)
 		for (int variant = 0; variant < variants; variant++)
 			for (int b = 0; b < beta_count; b++)
@@ -154,9 +158,8 @@ static bool wanted(const char *name, char **names, int count)
 	return count == 0;
 }
 
-static int check_all(hd_backend *backend, int64_t limit, char **names, int count)
+static int check_all(hd_backend *backend, tally t, char **names, int count)
 {
-	tally t = {.limit = limit};
 	int operations = 0;
 #define HD_OP(name, kind, params)                                                                                      \
 	if (wanted(#name, names, count)) {                                                                             \
@@ -179,14 +182,16 @@ int main(int argc, char **argv)
 	char why[512];
 	hd_backend *backend;
 	int at = 2;
-	int64_t limit = 0;
+	tally t = {.limit = 0};
 	if (argc < 2) {
-		fprintf(stderr, "usage: ops LIBRARY [--limit ELEMENTS] [OPERATION | transfers ...]\n");
+		fprintf(stderr, "usage: ops LIBRARY [--limit ELEMENTS] [--types COUNT] [OPERATION | transfers ...]\n");
 		return 2;
 	}
-	if (argc > 3 && !strcmp(argv[2], "--limit")) {
-		limit = strtoll(argv[3], NULL, 10);
-		at = 4;
+	for (; at + 1 < argc && !strncmp(argv[at], "--", 2); at += 2) {
+		if (!strcmp(argv[at], "--limit"))
+			t.limit = strtoll(argv[at + 1], NULL, 10);
+		else if (!strcmp(argv[at], "--types"))
+			t.types = atoi(argv[at + 1]);
 	}
 	void *library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
 	const hd_cuda_plugin *(*get)(void) = NULL;
@@ -204,7 +209,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "%s\n", hd_error_text());
 		return 1;
 	}
-	int code = check_all(backend, limit, argv + at, argc - at);
+	int code = check_all(backend, t, argv + at, argc - at);
 	backend->close(backend);
 	return code;
 }
