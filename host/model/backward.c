@@ -31,8 +31,7 @@ void hd_model_close_beside(hd_model *m)
 	b->close_stream(b, m->beside.stream);
 }
 
-/* What is queued beside from here on finds what was queued on the main stream until here. */
-static hd_status fork_beside(const hd_model *m)
+hd_status hd_model_fork_beside(const hd_model *m)
 {
 	hd_status st = HD_OK;
 	hd_backend *b = m->backend;
@@ -59,12 +58,16 @@ static hd_status join_beside(hd_model *m, int which)
 	return pending ? m->backend->await(m->backend, m->stream, m->beside.done[which]) : HD_OK;
 }
 
+static void *beside_work(const hd_model *m)
+{
+	return m->beside.work ? m->beside.work : m->work;
+}
+
 static hd_status linear_weight_back(
         const hd_model *m, const void *dy, const void *x, hd_linear_params p, int64_t rows, int64_t C, int64_t K)
 {
-	void *work = m->beside.work ? m->beside.work : m->work;
-	return m->backend->ops.linear_bwd_weight(
-	        hd_model_gradient(m, p.weight), NULL, dy, x, m->beta, work, m->dtype, rows, C, K, m->beside.stream);
+	return m->backend->ops.linear_bwd_weight(hd_model_gradient(m, p.weight), NULL, dy, x, m->beta, beside_work(m),
+	        m->dtype, rows, C, K, m->beside.stream);
 }
 
 static hd_status linear_data_back(
@@ -91,22 +94,21 @@ static hd_status block_backward(const hd_model *m, const hd_stage *stage, const 
 	hd_status st;
 	const hd_ops *ops = &m->backend->ops;
 	int64_t N = m->config.batch, H = stage->H, W = stage->W, C = stage->C, rows = N * stage->P;
-	void *work = m->beside.work ? m->beside.work : m->work;
 	HD_TRY(ops->scale_residual_bwd(in->branch, hd_model_gradient(m, b->gamma), hd_model_gradient(m, b->fc2.bias),
 	        dy, b->branch, hd_model_weight(m, b->gamma), hd_model_path(m, b), m->beta, m->work, m->dtype, N,
 	        stage->P, C, m->stream));
-	HD_TRY(fork_beside(m));
+	HD_TRY(hd_model_fork_beside(m));
 	HD_TRY(linear_weight_back(m, in->branch, b->g, b->fc2, rows, HD_MLP_RATIO * C, C));
 	HD_TRY(linear_data_back(m, m->gelu_grad, in->branch, b->fc2, rows, HD_MLP_RATIO * C, C));
 	HD_TRY(ops->gelu_bwd(in->wide, hd_model_gradient(m, b->fc1.bias), m->gelu_grad, b->h, m->config.gelu, m->beta,
 	        m->work, m->dtype, rows, HD_MLP_RATIO * C, m->stream));
-	HD_TRY(fork_beside(m));
+	HD_TRY(hd_model_fork_beside(m));
 	HD_TRY(linear_weight_back(m, in->wide, b->norm_out, b->fc1, rows, C, HD_MLP_RATIO * C));
 	HD_TRY(linear_data_back(m, m->norm_grad, in->wide, b->fc1, rows, C, HD_MLP_RATIO * C));
 	HD_TRY(norm_back(m, in->conv, m->norm_grad, b->dw_out, b->mean, b->rstd, b->norm, m->dtype, rows, C));
-	HD_TRY(fork_beside(m));
+	HD_TRY(hd_model_fork_beside(m));
 	HD_TRY(ops->dwconv7_bwd_weight(hd_model_gradient(m, b->dw.weight), hd_model_gradient(m, b->dw.bias), in->conv,
-	        x, m->beta, work, m->dtype, N, H, W, C, m->beside.stream));
+	        x, m->beta, beside_work(m), m->dtype, N, H, W, C, m->beside.stream));
 	HD_TRY(ops->dwconv7_bwd_data(
 	        dx, in->conv, hd_model_weight(m, b->dw.weight), dy, m->dtype, N, H, W, C, m->stream));
 done:

@@ -193,6 +193,8 @@ hd_status hd_model_queue_loss(hd_model *model);
 
 hd_status hd_model_open_beside(hd_model *model);
 void hd_model_close_beside(hd_model *model);
+/* What is queued beside from here on finds what was queued on the main stream until here. */
+hd_status hd_model_fork_beside(const hd_model *model);
 
 /* ---- of optimizer.c ---- */
 

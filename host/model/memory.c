@@ -45,15 +45,14 @@ static void share_insides(hd_model *m)
 {
 	for (int s = 0; s < HD_STAGES; s++) {
 		for (int i = 0; i < m->stages[s].depth; i++) {
-			hd_block *b = &m->stages[s].blocks[i], own = *b;
-			*b = m->recomputed;
-			b->dw = own.dw;
-			b->fc1 = own.fc1;
-			b->fc2 = own.fc2;
-			b->norm = own.norm;
-			b->gamma = own.gamma;
-			b->number = own.number;
-			b->y = own.y;
+			hd_block *b = &m->stages[s].blocks[i];
+			b->dw_out = m->recomputed.dw_out;
+			b->norm_out = m->recomputed.norm_out;
+			b->mean = m->recomputed.mean;
+			b->rstd = m->recomputed.rstd;
+			b->h = m->recomputed.h;
+			b->g = m->recomputed.g;
+			b->branch = m->recomputed.branch;
 		}
 	}
 }

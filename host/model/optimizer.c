@@ -153,10 +153,7 @@ hd_status hd_model_begin_update(hd_model *m)
 	if (u->kind == HD_UPDATE_NONE)
 		return HD_OK;
 	u->awaited = 0;
-	if (stream) {
-		HD_TRY(b->record(b, m->beside.ready, m->stream));
-		HD_TRY(b->await(b, stream, m->beside.ready));
-	}
+	HD_TRY(hd_model_fork_beside(m));
 	for (int i = 0; i < u->pieces; i++) {
 		HD_TRY(update_piece(m, u->start[i], u->start[i + 1], stream));
 		if (stream)

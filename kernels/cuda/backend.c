@@ -12,6 +12,7 @@
 #include "kernels/cuda/graph.h"
 #include "kernels/cuda/nccl.h"
 #include "kernels/cuda/plugin.h"
+#include "kernels/cuda/product.h"
 #include "kernels/cuda/tune.h"
 
 /* What the build compiled for, such as "80 90". */

@@ -79,9 +79,6 @@ hd_status hd_cuda_check(cudaError_t error, const char *what);
 void hd_cuda_stft_close(void);
 void hd_cuda_linear_close(void);
 
-/* Whether products of float32 may take TF32 from here on. */
-void hd_cuda_linear_allow_tf32(bool allow);
-
 #define HD_OP(name, kind, params) hd_status hd_cuda_##name params;
 #define HD_WORK(name, params) size_t hd_cuda_##name##_work params;
 #include "kernels/kernels.def"

@@ -67,16 +67,6 @@ static void key_of(hd_product_key *out, const hd_product *p, size_t workspace_by
 	out->tf32 = p->dt == HD_F32 && tf32;
 }
 
-/* FNV-1a (Fowler, Noll, Vo) over the key. */
-static unsigned hash(const hd_product_key *key)
-{
-	const unsigned char *bytes = (const unsigned char *)key;
-	uint32_t h = 2166136261u;
-	for (size_t i = 0; i < sizeof *key; i++)
-		h = (h ^ bytes[i]) * 16777619u;
-	return h;
-}
-
 static void forget(const hd_cublaslt *lt, hd_product_plan *plan)
 {
 	if (plan->result)
@@ -146,7 +136,7 @@ static hd_product_plan *find_plan(const hd_cublaslt *lt, const hd_product *p, co
 		return NULL;
 	if (plan_count > SLOTS / 2)
 		forget_all();
-	unsigned at = hash(&key) % SLOTS;
+	unsigned at = (unsigned)(hd_cuda_hash(&key, sizeof key) % SLOTS);
 	for (; plans[at].key.m; at = (at + 1) % SLOTS)
 		if (memcmp(&plans[at].key, &key, sizeof key) == 0)
 			return &plans[at];

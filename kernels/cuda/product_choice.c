@@ -108,14 +108,10 @@ static const hd_tune_subject *subject_of(subject *s, const hd_product_key *key)
 	return &s->is;
 }
 
-/* Of the words, against lines that somebody or something changed: FNV-1a (Fowler, Noll, Vo) of 64 bits. */
+/* Of the words, against lines that somebody or something changed. */
 static uint64_t checksum(const cublasLtMatmulAlgo_t *algorithm)
 {
-	const unsigned char *bytes = (const unsigned char *)algorithm;
-	uint64_t h = 14695981039346656037u;
-	for (size_t i = 0; i < sizeof *algorithm; i++)
-		h = (h ^ bytes[i]) * 1099511628211u;
-	return h;
+	return hd_cuda_hash(algorithm, sizeof *algorithm);
 }
 
 static int32_t attribute(const cublasLtMatmulAlgo_t *algorithm, cublasLtMatmulAlgoConfigAttributes_t which)

@@ -20,6 +20,16 @@
 
 #include "kernels/cuda/gemm.h"
 
+/* FNV-1a (Fowler, Noll, Vo) of 64 bits over bytes without padding. */
+static inline uint64_t hd_cuda_hash(const void *data, size_t bytes)
+{
+	const unsigned char *at = (const unsigned char *)data;
+	uint64_t h = 14695981039346656037u;
+	for (size_t i = 0; i < bytes; i++)
+		h = (h ^ at[i]) * 1099511628211u;
+	return h;
+}
+
 /* What an algorithm depends on; compared as bytes, of which none is padding. */
 typedef struct hd_product_key {
 	int64_t m, n, k;

@@ -2,33 +2,14 @@
 /* The choice of cuBLASLt's algorithms for matrix products, on the emulated device with the stand-in for cuBLASLt. */
 #include <criterion/criterion.h>
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "kernels/cuda/cuda.h"
-#include "kernels/cuda/plugin.h"
 #include "kernels/cuda/product.h"
 #include "tests/cases/case.h"
 #include "tests/cuda_emu/fakes/cublaslt_mood.h"
-
-#define TEXT 65536
-
-static char folder[64], file[128], text[TEXT];
-static hd_backend *backend;
-
-static void open_backend(void)
-{
-	cr_assert_eq(hd_cuda_plugin_get()->open(&backend, 0, hd_fail), HD_OK, "%s", hd_error_text());
-}
-
-static void close_backend(void)
-{
-	backend->close(backend);
-	backend = NULL;
-}
+#include "tests/gpu/tuner_fixture.h"
 
 static void reopen(void)
 {
@@ -38,12 +19,7 @@ static void reopen(void)
 
 static void begin(void)
 {
-	const char *tmp = getenv("TMPDIR");
-	snprintf(folder, sizeof folder, "%.40s/product.XXXXXX", tmp ? tmp : "/tmp");
-	cr_assert_not_null(mkdtemp(folder));
-	snprintf(file, sizeof file, "%s/tuning.tsv", folder);
-	setenv("HEIMDALL_TUNING", file, 1);
-	open_backend();
+	begin_with("tuning.tsv");
 }
 
 static void end(void)
@@ -55,39 +31,6 @@ static void end(void)
 	unlink(name);
 	unlink(file);
 	cr_expect_eq(rmdir(folder), 0, "%s holds something else", folder);
-}
-
-/* The file's text, "" where there is none. */
-static const char *read_file(void)
-{
-	FILE *f = fopen(file, "r");
-	size_t length = f ? fread(text, 1, sizeof text - 1, f) : 0;
-	text[length] = '\0';
-	if (f)
-		fclose(f);
-	return text;
-}
-
-static void write_file(const char *content)
-{
-	FILE *f = fopen(file, "w");
-	cr_assert_not_null(f);
-	fputs(content, f);
-	fclose(f);
-}
-
-static int count(const char *in, const char *what)
-{
-	int found = 0;
-	for (const char *at = strstr(in, what); at; at = strstr(at + 1, what))
-		found++;
-	return found;
-}
-
-static const char *take_notes(void)
-{
-	backend->notes(backend, text, sizeof text);
-	return text;
 }
 
 /* What the library finds from here on: up to three algorithms; none after one whose delay is below 0. */

@@ -4,46 +4,23 @@
  * with the stand-in for cuDNN.
  */
 #include <criterion/criterion.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "kernels/cuda/cuda.h"
-#include "kernels/cuda/plugin.h"
 #include "kernels/cuda/tune.h"
 #include "kernels/cuda/turn.h"
 #include "tests/cases/case.h"
 #include "tests/cuda_emu/fakes/cudnn.h"
+#include "tests/gpu/tuner_fixture.h"
 
 #define N 300
-#define TEXT 16384
 #define TOO_LARGE 99 /* for m: a shape that wants more work than there is memory */
-
-static char folder[64], file[128], text[TEXT];
-static hd_backend *backend;
-
-static void open_backend(void)
-{
-	cr_assert_eq(hd_cuda_plugin_get()->open(&backend, 0, hd_fail), HD_OK, "%s", hd_error_text());
-}
-
-static void close_backend(void)
-{
-	backend->close(backend);
-	backend = NULL;
-}
 
 static void begin(void)
 {
-	const char *tmp = getenv("TMPDIR");
-	snprintf(folder, sizeof folder, "%.40s/tune.XXXXXX", tmp ? tmp : "/tmp");
-	cr_assert_not_null(mkdtemp(folder));
-	snprintf(file, sizeof file, "%s/deep/tuning.tsv", folder);
-	setenv("HEIMDALL_TUNING", file, 1);
 	hd_fake_cudnn_mood_now = HD_FAKE_CUDNN_SOUND;
-	open_backend();
+	begin_with("deep/tuning.tsv");
 }
 
 static void end(void)
@@ -58,33 +35,6 @@ static void end(void)
 	snprintf(name, sizeof name, "%s/deep", folder);
 	cr_expect(rmdir(name) == 0 || access(name, F_OK) != 0, "%s holds something else", name);
 	rmdir(folder);
-}
-
-/* The file's text, "" where there is none. */
-static const char *read_file(void)
-{
-	FILE *f = fopen(file, "r");
-	size_t length = f ? fread(text, 1, sizeof text - 1, f) : 0;
-	text[length] = '\0';
-	if (f)
-		fclose(f);
-	return text;
-}
-
-static void write_file(const char *content)
-{
-	FILE *f = fopen(file, "w");
-	cr_assert_not_null(f);
-	fputs(content, f);
-	fclose(f);
-}
-
-static int count(const char *in, const char *what)
-{
-	int found = 0;
-	for (const char *at = strstr(in, what); at; at = strstr(at + 1, what))
-		found++;
-	return found;
 }
 
 /* ---- made-up ways of y = beta*y + a + b ---- */
@@ -222,12 +172,6 @@ static void set(int first, int other, int last)
 	delay_us[1] = other;
 	delay_us[2] = last;
 	memset(calls, 0, sizeof calls);
-}
-
-static const char *take_notes(void)
-{
-	backend->notes(backend, text, sizeof text);
-	return text;
 }
 
 Test(tune, fastest_way_is_taken_and_kept, .init = begin, .fini = end)
